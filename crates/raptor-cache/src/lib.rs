@@ -1,0 +1,1 @@
+//! Two-level application cache: **not written yet**. The crate holds its place in the workspace; nothing here works so far.

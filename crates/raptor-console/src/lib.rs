@@ -1,0 +1,1 @@
+//! The operator's CLI and dashboard: **not written yet**. It will be the binary `raptor`.

@@ -1,0 +1,200 @@
+//! One call in the making, a script's or a generic command's, and how its outcome is told.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::args::ToArg;
+use crate::client::RedisClient;
+use crate::command::{self, Command};
+use crate::driver::Request;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keys::Key;
+use crate::node::Size;
+use crate::reply::{FromReply, Reply};
+use crate::script::{self, Script};
+use crate::telemetry;
+use crate::topology::{Failure, Route};
+
+/// A call that is being put together: keys, arguments, options, then [`run`](Call::run).
+///
+/// Dropping the future of `run` before it was polled sends nothing; dropping it later leaves the
+/// call to run on the server, and its reply is discarded.
+#[must_use = "a call does nothing until it is run"]
+pub struct Call<'a> {
+    pub(crate) client: &'a RedisClient,
+    what: What<'a>,
+    pub(crate) keys: Vec<Key>,
+    /// Arguments; for a command the keys stand among them.
+    pub(crate) args: Vec<Bytes>,
+    pub(crate) size: Size,
+    idempotent: bool,
+    timeout: Duration,
+}
+
+enum What<'a> {
+    Script(&'a Script),
+    Command(Result<Command>),
+}
+
+impl<'a> Call<'a> {
+    fn new(client: &'a RedisClient, what: What<'a>, idempotent: bool) -> Self {
+        Self {
+            client,
+            what,
+            keys: Vec::new(),
+            args: Vec::new(),
+            size: Size::Auto,
+            idempotent,
+            timeout: client.config().command_timeout(),
+        }
+    }
+
+    pub(crate) fn script(client: &'a RedisClient, script: &'a Script) -> Self {
+        Self::new(client, What::Script(script), false)
+    }
+
+    pub(crate) fn command(client: &'a RedisClient, command: Result<Command>) -> Self {
+        let reads = command.as_ref().is_ok_and(|command| command.reads);
+        Self::new(client, What::Command(command), reads)
+    }
+
+    /// Adds a key. All keys of a call share one hash slot, on a single server too.
+    pub fn key(mut self, key: &Key) -> Self {
+        if matches!(self.what, What::Command(_)) {
+            self.args.push(key.bytes());
+        }
+        self.keys.push(key.clone());
+        self
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl ToArg) -> Self {
+        self.args.push(arg.to_arg());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: ToArg>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(ToArg::to_arg));
+        self
+    }
+
+    /// Says that running twice is harmless: a lost reply is then a retryable
+    /// [`Timeout`](ErrorKind::Timeout) or [`Connection`](ErrorKind::Connection) error, not
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown). Commands that only read need not say it.
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Says that a large reply is expected: it travels apart and holds up nobody.
+    /// Requests above 64 KiB do so by themselves.
+    pub fn large(mut self) -> Self {
+        self.size = Size::Large;
+        self
+    }
+
+    /// Ends the call, resends included, after `timeout` instead of the configured time.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sends the call and reads its reply as `T`.
+    ///
+    /// # Errors
+    /// By [`ErrorKind`]; [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) when it was sent, changes
+    /// something, and no reply came. Nothing is ever executed twice.
+    pub async fn run<T: FromReply>(mut self) -> Result<T> {
+        if let Some(two) = self.keys.windows(2).find(|two| two[0].slot() != two[1].slot()) {
+            return Err(Error::invalid(format!(
+                "keys {:?} and {:?} lie in different hash slots: give them the same {{tag}}",
+                two[0], two[1]
+            )));
+        }
+        match self.what {
+            What::Script(script) => script::run(self, script).await,
+            What::Command(Err(error)) => Err(error),
+            What::Command(Ok(command)) => {
+                self.what = What::Command(Ok(command.clone()));
+                command::run(self, command).await
+            }
+        }
+    }
+}
+
+/// A call under way: its deadline, and how its failures are told to the caller.
+pub(crate) struct Sent<'a> {
+    client: &'a RedisClient,
+    name: String,
+    route: Route,
+    size: Size,
+    idempotent: bool,
+    timeout: Duration,
+    started: Instant,
+}
+
+impl<'a> Sent<'a> {
+    pub(crate) fn begin(call: &Call<'a>, name: &str) -> Self {
+        Self {
+            client: call.client,
+            name: name.to_owned(),
+            route: call.keys.first().map_or(Route::Any, |key| Route::Slot(key.slot())),
+            size: call.size,
+            idempotent: call.idempotent,
+            timeout: call.timeout,
+            started: Instant::now(),
+        }
+    }
+
+    pub(crate) async fn send(&self, request: &Request) -> Result<Reply, Failure> {
+        let deadline = self.started + self.timeout;
+        self.client.topology().call(self.route, request, self.size, deadline).await
+    }
+
+    /// What the caller is told.
+    pub(crate) fn error(&self, failure: Failure) -> Error {
+        let name = &self.name;
+        let unknown = |why: String, harmless: ErrorKind| {
+            if self.idempotent {
+                Error::new(harmless, format!("{name}: {why}; a repeat is harmless"))
+            } else {
+                Error::new(
+                    ErrorKind::OutcomeUnknown,
+                    format!("{name}: {why}; it may have run, so look before you repeat it"),
+                )
+            }
+        };
+        match failure {
+            Failure::NotSent(why) => {
+                Error::new(ErrorKind::Unavailable, format!("{name} was not sent: {why}"))
+            }
+            Failure::Rejected(refused) => {
+                let error = Error::from_server(&refused.0);
+                let kind = match error.kind() {
+                    ErrorKind::Auth => ErrorKind::Auth,
+                    _ => ErrorKind::Unavailable,
+                };
+                Error::new(
+                    kind,
+                    format!("{name} was not sent, the connection was refused: {error}"),
+                )
+            }
+            Failure::Refused(refused) => Error::from_server(&refused.0),
+            Failure::Lost(why) => unknown(why, ErrorKind::Connection),
+            Failure::Late => {
+                unknown(format!("no reply within {:?}", self.timeout), ErrorKind::Timeout)
+            }
+            Failure::Misfit(why) => unknown(why, ErrorKind::Protocol),
+        }
+    }
+
+    /// Counts the outcome.
+    pub(crate) fn end<T>(&self, outcome: Result<T>) -> Result<T> {
+        let counted = outcome.as_ref().map(drop).map_err(Error::kind);
+        telemetry::call_ended(counted, self.started.elapsed());
+        outcome
+    }
+}

@@ -1,0 +1,367 @@
+//! Generic commands, made safe: which go to the server as they are, which in a frame, which never.
+//!
+//! A reply that is an array of a tenant's bytes could be taken for a pub/sub message by a client
+//! library. So commands whose replies are never arrays go as they are, and every other command
+//! goes inside a script (one round trip all the same) whose reply begins with a tag of ours. What
+//! would change the state of the shared connection, or block it, is refused with the reason.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+
+use crate::args::ToArg;
+use crate::call::{Call, Sent};
+use crate::client::RedisClient;
+use crate::driver::Request;
+use crate::error::{Error, Result};
+use crate::reply::FromReply;
+use crate::script::{self, Script};
+
+/// Arguments beyond which Lua's `unpack` would fail.
+const MAX_FRAMED_ARGS: usize = 7_000;
+
+/// Commands that answer with one value: no array, whatever the arguments.
+const SCALAR: &[&str] = &[
+    "APPEND",
+    "BITCOUNT",
+    "BITOP",
+    "BITPOS",
+    "COPY",
+    "DBSIZE",
+    "DECR",
+    "DECRBY",
+    "DEL",
+    "DUMP",
+    "ECHO",
+    "EXISTS",
+    "EXPIRE",
+    "EXPIREAT",
+    "EXPIRETIME",
+    "GET",
+    "GETBIT",
+    "GETDEL",
+    "GETEX",
+    "GETRANGE",
+    "GETSET",
+    "HDEL",
+    "HEXISTS",
+    "HGET",
+    "HINCRBY",
+    "HINCRBYFLOAT",
+    "HLEN",
+    "HMSET",
+    "HSET",
+    "HSETNX",
+    "HSTRLEN",
+    "INCR",
+    "INCRBY",
+    "INCRBYFLOAT",
+    "INFO",
+    "LINDEX",
+    "LINSERT",
+    "LLEN",
+    "LPUSH",
+    "LPUSHX",
+    "LREM",
+    "LSET",
+    "LTRIM",
+    "MSET",
+    "PERSIST",
+    "PEXPIRE",
+    "PEXPIREAT",
+    "PEXPIRETIME",
+    "PFADD",
+    "PFCOUNT",
+    "PING",
+    "PSETEX",
+    "PTTL",
+    "PUBLISH",
+    "RENAME",
+    "RENAMENX",
+    "RESTORE",
+    "RPUSH",
+    "RPUSHX",
+    "SADD",
+    "SCARD",
+    "SET",
+    "SETBIT",
+    "SETEX",
+    "SETNX",
+    "SETRANGE",
+    "SISMEMBER",
+    "SMOVE",
+    "SREM",
+    "STRLEN",
+    "TOUCH",
+    "TTL",
+    "TYPE",
+    "UNLINK",
+    "XACK",
+    "XADD",
+    "XDEL",
+    "XLEN",
+    "XTRIM",
+    "ZADD",
+    "ZCARD",
+    "ZCOUNT",
+    "ZINCRBY",
+    "ZLEXCOUNT",
+    "ZREM",
+    "ZREMRANGEBYLEX",
+    "ZREMRANGEBYRANK",
+    "ZREMRANGEBYSCORE",
+    "ZSCORE",
+];
+
+/// Commands that only read, so that a repeat is harmless.
+const READS: &[&str] = &[
+    "BITCOUNT",
+    "BITPOS",
+    "DBSIZE",
+    "DUMP",
+    "ECHO",
+    "EXISTS",
+    "EXPIRETIME",
+    "GET",
+    "GETBIT",
+    "GETRANGE",
+    "HEXISTS",
+    "HGET",
+    "HGETALL",
+    "HKEYS",
+    "HLEN",
+    "HMGET",
+    "HRANDFIELD",
+    "HSCAN",
+    "HSTRLEN",
+    "HVALS",
+    "INFO",
+    "LINDEX",
+    "LLEN",
+    "LPOS",
+    "LRANGE",
+    "MGET",
+    "PEXPIRETIME",
+    "PING",
+    "PTTL",
+    "SCARD",
+    "SDIFF",
+    "SINTER",
+    "SINTERCARD",
+    "SISMEMBER",
+    "SMEMBERS",
+    "SMISMEMBER",
+    "SRANDMEMBER",
+    "SSCAN",
+    "STRLEN",
+    "SUNION",
+    "TIME",
+    "TTL",
+    "TYPE",
+    "XINFO",
+    "XLEN",
+    "XPENDING",
+    "XRANGE",
+    "XREVRANGE",
+    "ZCARD",
+    "ZCOUNT",
+    "ZDIFF",
+    "ZINTER",
+    "ZINTERCARD",
+    "ZLEXCOUNT",
+    "ZMSCORE",
+    "ZRANDMEMBER",
+    "ZRANGE",
+    "ZRANGEBYLEX",
+    "ZRANGEBYSCORE",
+    "ZRANK",
+    "ZREVRANGE",
+    "ZREVRANGEBYLEX",
+    "ZREVRANGEBYSCORE",
+    "ZREVRANK",
+    "ZSCAN",
+    "ZSCORE",
+    "ZUNION",
+];
+
+/// Commands that are refused, and why.
+const REFUSED: &[(&[&str], &str)] = &[
+    (
+        &["SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE"],
+        "subscriptions need a connection of their own: use RedisClient::subscribe",
+    ),
+    (
+        &[
+            "AUTH",
+            "ASKING",
+            "CLIENT",
+            "HELLO",
+            "MONITOR",
+            "PSYNC",
+            "QUIT",
+            "READONLY",
+            "READWRITE",
+            "RESET",
+            "SELECT",
+            "SYNC",
+        ],
+        "it changes the connection, which all callers share",
+    ),
+    (
+        &[
+            "BLMOVE",
+            "BLMPOP",
+            "BLPOP",
+            "BRPOP",
+            "BRPOPLPUSH",
+            "BZMPOP",
+            "BZPOPMAX",
+            "BZPOPMIN",
+            "WAIT",
+            "WAITAOF",
+        ],
+        "it blocks the connection, which all callers share",
+    ),
+    (
+        &["DISCARD", "EXEC", "MULTI", "UNWATCH", "WATCH"],
+        "transactions span the shared connection: write the steps as one Script, which is atomic",
+    ),
+    (
+        &["EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FCALL", "FCALL_RO"],
+        "its reply could be mistaken: use Script, whose replies are framed",
+    ),
+    (
+        &[
+            "CLUSTER",
+            "CONFIG",
+            "DEBUG",
+            "FAILOVER",
+            "FUNCTION",
+            "MIGRATE",
+            "REPLICAOF",
+            "SCRIPT",
+            "SHUTDOWN",
+            "SLAVEOF",
+        ],
+        "it is for administration: use the engine's own command line",
+    ),
+];
+
+/// `redis.call` of whatever ARGV holds.
+static FRAMED: LazyLock<Script> =
+    LazyLock::new(|| Script::new("core.command", include_str!("lua/command.lua")));
+
+/// A generic command that may be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    name: &'static str,
+    /// The name, where it is not one of the tables'.
+    other: Option<String>,
+    scalar: bool,
+    pub(crate) reads: bool,
+}
+
+impl Command {
+    fn new(name: &str) -> Result<Self> {
+        let upper = name.to_ascii_uppercase();
+        let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"._-".contains(&b);
+        if upper.is_empty() || upper.len() > 64 || !upper.bytes().all(plain) {
+            return Err(Error::invalid(
+                "a command's name is one word; its sub-command is an argument",
+            ));
+        }
+        for (names, why) in REFUSED {
+            if names.contains(&upper.as_str()) {
+                return Err(Error::invalid(format!("{upper} is refused: {why}")));
+            }
+        }
+        let known = SCALAR.iter().chain(READS).find(|known| **known == upper).copied();
+        Ok(Self {
+            scalar: SCALAR.contains(&upper.as_str()),
+            reads: READS.contains(&upper.as_str()),
+            name: known.unwrap_or_default(),
+            other: known.is_none().then_some(upper),
+        })
+    }
+
+    fn name(&self) -> &str {
+        self.other.as_deref().unwrap_or(self.name)
+    }
+}
+
+impl RedisClient {
+    /// A generic command; add keys and arguments in the command's own order, then run it.
+    ///
+    /// Keys are given by [`Call::key`], which routes the call on a cluster. One round trip.
+    /// Replies that may be arrays travel through a script: an integer in them is exact up to 2^53,
+    /// and at most 7,000 arguments are taken.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for commands that would change or block
+    /// the shared connection, with what to use instead.
+    ///
+    /// ```no_run
+    /// # async fn example(client: raptor_core::RedisClient) -> raptor_core::Result<()> {
+    /// use raptor_core::Key;
+    /// let key = Key::raw("greeting");
+    /// client.command("SET").key(&key).arg("hello").run::<()>().await?;
+    /// let greeting: Option<String> = client.command("GET").key(&key).run().await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use = "a call does nothing until it is run"]
+    pub fn command(&self, name: &str) -> Call<'_> {
+        Call::command(self, Command::new(name))
+    }
+}
+
+/// Runs a prepared command.
+pub(crate) async fn run<T: FromReply>(mut call: Call<'_>, command: Command) -> Result<T> {
+    if command.name() == "XREAD" || command.name() == "XREADGROUP" {
+        let blocks = |arg: &Bytes| arg.eq_ignore_ascii_case(b"BLOCK");
+        let options = call.args.iter().take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
+        if options.into_iter().any(blocks) {
+            return Err(Error::invalid(
+                "BLOCK is refused: it blocks the connection, which all share",
+            ));
+        }
+    }
+    if !command.scalar {
+        if call.args.len() > MAX_FRAMED_ARGS {
+            return Err(Error::invalid(format!(
+                "{} has {} arguments; split it, at most {MAX_FRAMED_ARGS} are taken",
+                command.name(),
+                call.args.len()
+            )));
+        }
+        call.args.insert(0, command.name().to_arg());
+        return script::run(call, &FRAMED).await;
+    }
+    let sent = Sent::begin(&call, command.name());
+    let request = Request { name: command.name.into(), args: call.args, echo: None };
+    let outcome = sent.send(&request).await.map_err(|failure| sent.error(failure));
+    sent.end(outcome)?.decode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_sorted_and_refused_commands_are_in_no_other() {
+        assert!(SCALAR.is_sorted() && READS.is_sorted());
+        for (names, _) in REFUSED {
+            for name in *names {
+                assert!(!SCALAR.contains(name) && !READS.contains(name), "{name}");
+                assert!(Command::new(&name.to_lowercase()).is_err(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_one_word() {
+        for name in ["", "CLIENT REPLY", "get\r\n", "GÉT"] {
+            assert!(Command::new(name).is_err(), "{name:?}");
+        }
+        assert!(Command::new("JSON.GET").is_ok());
+    }
+}

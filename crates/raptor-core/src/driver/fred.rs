@@ -1,0 +1,373 @@
+//! fred 10.1 behind the driver contract: a client without reconnection, driven as one connection.
+//!
+//! What fred does on its own is switched off: no policy (a cut ends the client for good), no
+//! timeouts, no cluster, no resending. What remains to guard against, and where, is told in
+//! `docs/decisions/0001-fred-behind-a-seam.md`.
+
+use std::borrow::Cow;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::clients::Client;
+use fred::interfaces::{AuthInterface, ClientLike, EventInterface, Resp3Frame};
+use fred::types::config::{
+    Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig,
+    TlsConnector, TlsHostMapping,
+};
+use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Message, RespVersion, Value};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::{broadcast, watch};
+use tokio::task::AbortHandle;
+
+use super::{
+    Answer, ConnectError, Connection, Event, Request, SendError, ServerError, Subscriber, Target,
+};
+use crate::config::{Endpoint, Protocol};
+use crate::reply::Reply;
+
+/// Messages kept for a subscriber that is slow; beyond that it is told how many it lost.
+const SUBSCRIBER_CAPACITY: usize = 16_384;
+
+/// A fred client and the task that drives it.
+struct Link {
+    client: Client,
+    task: AbortHandle,
+    closed: watch::Sender<bool>,
+}
+
+impl Link {
+    async fn open(target: &Target) -> Result<Self, ConnectError> {
+        let client = Client::new(
+            fred_config(target),
+            Some(PerformanceConfig {
+                default_command_timeout: Duration::ZERO,
+                broadcast_channel_capacity: SUBSCRIBER_CAPACITY,
+                ..PerformanceConfig::default()
+            }),
+            Some(connection_config(target.connect_timeout)),
+            None,
+        );
+        let failed = |why: String, refused| ConnectError {
+            message: format!("cannot connect to {}: {why}", target.endpoint),
+            refused,
+        };
+        let setup = async {
+            let task = client.init().await?;
+            let link = Self { client, task: task.abort_handle(), closed: watch_task(task) };
+            // fred would write `HELLO 3 AUTH user password` as one line, which a password with a
+            // space or a line break takes apart. So AUTH comes first, as a RESP2 array, and a HELLO
+            // without credentials after it. A server that refuses HELLO is spoken to in RESP2.
+            if target.protocol == Protocol::Resp3
+                && let Err(e) = link.client.hello(RespVersion::RESP3, None, None).await
+                && !is_server_error(&e)
+            {
+                return Err(e);
+            }
+            Ok(link)
+        };
+        match tokio::time::timeout(target.connect_timeout, setup).await {
+            Ok(Ok(link)) => Ok(link),
+            Ok(Err(e)) => {
+                let refused = is_server_error(&e).then(|| ServerError(e.details().to_owned()));
+                Err(failed(e.details().to_owned(), refused))
+            }
+            Err(_) => {
+                Err(failed(format!("no connection within {:?}", target.connect_timeout), None))
+            }
+        }
+    }
+
+    async fn wait_closed(&self) {
+        // The sender is ours, so this cannot fail.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Known at once, so that nothing is handed to a client that is being ended.
+    fn close(&self) {
+        self.closed.send_replace(true);
+        self.task.abort();
+    }
+
+    fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn watch_task(task: ConnectHandle) -> watch::Sender<bool> {
+    let closed = watch::Sender::new(false);
+    let tell = closed.clone();
+    tokio::spawn(async move {
+        // The task ends with the connection, or by `abort`.
+        let _ = task.await;
+        tell.send_replace(true);
+    });
+    closed
+}
+
+fn fred_config(target: &Target) -> Config {
+    let server = match &target.endpoint {
+        Endpoint::Tcp { host, port } => {
+            ServerConfig::Centralized { server: Server::new(host.clone(), *port) }
+        }
+        Endpoint::Unix(path) => ServerConfig::Unix { path: path.clone() },
+    };
+    Config {
+        fail_fast: true,
+        username: target.credentials.username().map(str::to_owned),
+        password: target.credentials.password().map(|secret| secret.expose().to_owned()),
+        server,
+        version: RespVersion::RESP2,
+        database: (target.database != 0).then_some(target.database),
+        tls: target.tls.clone().map(|config| TlsConfig {
+            connector: TlsConnector::Rustls(tokio_rustls::TlsConnector::from(config)),
+            hostnames: TlsHostMapping::None,
+        }),
+        ..Config::default()
+    }
+}
+
+fn connection_config(connect_timeout: Duration) -> ConnectionConfig {
+    ConnectionConfig {
+        connection_timeout: connect_timeout,
+        internal_command_timeout: connect_timeout,
+        max_command_attempts: 1,
+        max_command_buffer_len: 0,
+        auto_client_setname: false,
+        reconnect_on_auth_error: false,
+        tcp: TcpConfig {
+            nodelay: Some(true),
+            keepalive: Some(
+                socket2::TcpKeepalive::new()
+                    .with_time(Duration::from_secs(15))
+                    .with_interval(Duration::from_secs(5)),
+            ),
+            #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+            user_timeout: Some(Duration::from_secs(10)),
+            ..TcpConfig::default()
+        },
+        ..ConnectionConfig::default()
+    }
+}
+
+/// Whether an error of `init` is a reply of the server: those begin with a word in capitals.
+fn is_server_error(error: &fred::error::Error) -> bool {
+    let word = error.details().split(' ').next().unwrap_or_default();
+    word.len() > 2 && word.bytes().all(|b| b.is_ascii_uppercase())
+}
+
+/// One connection for commands.
+pub(super) struct FredConnection {
+    link: Link,
+    /// Held while a batch is queued, so that batches never interleave.
+    queueing: Mutex<()>,
+}
+
+impl FredConnection {
+    pub(super) async fn connect(target: &Target) -> Result<Self, ConnectError> {
+        Ok(Self { link: Link::open(target).await?, queueing: Mutex::new(()) })
+    }
+
+    async fn exchange(&self, batch: Vec<Request>) -> Result<Vec<Answer>, SendError> {
+        if self.link.is_closed() {
+            return Err(SendError::NotSent("the connection is closed".into()));
+        }
+        let client = &self.link.client;
+        let mut calls = join_all(batch.into_iter().map(|request| {
+            let args = request.args.into_iter().map(Value::Bytes).collect::<Vec<_>>();
+            client.custom_raw::<Value>(custom(request.name), args)
+        }));
+        // fred queues a command at the first poll of its future.
+        let first = {
+            let _queueing = self.queueing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            (&mut calls).now_or_never()
+        };
+        let frames = match first {
+            Some(frames) => frames,
+            None => tokio::select! {
+                biased;
+                frames = calls => frames,
+                () = self.link.wait_closed() => {
+                    return Err(SendError::Lost("the connection ended before the answer came".into()));
+                }
+            },
+        };
+        frames
+            .into_iter()
+            .map(|frame| match frame {
+                Ok(Resp3Frame::SimpleError { data, .. }) => Ok(Err(ServerError(data.to_string()))),
+                Ok(Resp3Frame::BlobError { data, .. }) => {
+                    Ok(Err(ServerError(String::from_utf8_lossy(&data).into_owned())))
+                }
+                Ok(frame) => Ok(Ok(reply(frame))),
+                // Said before anything is queued.
+                Err(e) if e.details() == "Failed to send command to router." => {
+                    Err(SendError::NotSent("the connection is closed".into()))
+                }
+                Err(e) => Err(SendError::Lost(e.details().to_owned())),
+            })
+            .collect()
+    }
+}
+
+fn custom(name: Cow<'static, str>) -> CustomCommand {
+    match name {
+        Cow::Borrowed(name) => CustomCommand::new_static(name, ClusterHash::Random, false),
+        Cow::Owned(name) => CustomCommand::new(name, ClusterHash::Random, false),
+    }
+}
+
+impl Connection for FredConnection {
+    fn send(&self, batch: Vec<Request>) -> BoxFuture<'_, Result<Vec<Answer>, SendError>> {
+        self.exchange(batch).boxed()
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        self.link.wait_closed().boxed()
+    }
+
+    fn close(&self) {
+        self.link.close();
+    }
+}
+
+/// One reply in our terms. Bytes are copied: fred's are slices of a large shared read buffer.
+fn reply(frame: Resp3Frame) -> Reply {
+    match frame {
+        Resp3Frame::Null => Reply::Nil,
+        Resp3Frame::Number { data, .. } => Reply::Int(data),
+        Resp3Frame::Double { data, .. } => Reply::Double(data),
+        Resp3Frame::Boolean { data, .. } => Reply::Int(i64::from(data)),
+        Resp3Frame::BlobString { data, .. }
+        | Resp3Frame::SimpleString { data, .. }
+        | Resp3Frame::BigNumber { data, .. }
+        | Resp3Frame::VerbatimString { data, .. }
+        | Resp3Frame::BlobError { data, .. } => Reply::Bytes(Bytes::copy_from_slice(&data)),
+        Resp3Frame::SimpleError { data, .. } => {
+            Reply::Bytes(Bytes::copy_from_slice(data.as_bytes()))
+        }
+        Resp3Frame::Array { data, .. } => Reply::Array(data.into_iter().map(reply).collect()),
+        // Inside a reply this is no push: fred's RESP2 decoder makes one of any nested array that
+        // begins with `message`, and puts a word before it, which is taken off again.
+        Resp3Frame::Push { data, .. } => {
+            Reply::Array(data.into_iter().skip(1).map(reply).collect())
+        }
+        Resp3Frame::Set { data, .. } => Reply::Array(data.into_iter().map(reply).collect()),
+        Resp3Frame::Map { data, .. } => {
+            Reply::Array(data.into_iter().flat_map(|(k, v)| [reply(k), reply(v)]).collect())
+        }
+        Resp3Frame::ChunkedString(data) => Reply::Bytes(Bytes::copy_from_slice(&data)),
+        Resp3Frame::Hello { .. } => Reply::Nil,
+    }
+}
+
+/// One connection for subscriptions.
+///
+/// fred drops the confirmations of SUBSCRIBE, and an error reply to it has no caller and shifts the
+/// replies that follow. So SUBSCRIBE is sent as a custom command with a PING behind it: what answers
+/// the SUBSCRIBE is then either its error, or the PONG. From there on each PING is answered by the
+/// PONG of the next one, which is why one is always kept.
+pub(super) struct FredSubscriber {
+    link: Link,
+    messages: broadcast::Receiver<Message>,
+    unanswered: BoxFuture<'static, Result<Resp3Frame, fred::error::Error>>,
+}
+
+impl FredSubscriber {
+    pub(super) async fn connect(
+        target: &Target,
+        channels: Vec<String>,
+    ) -> Result<Self, ConnectError> {
+        let link = Link::open(target).await?;
+        let messages = link.client.message_rx();
+        let channels = channels.into_iter().map(Value::from).collect();
+        let confirmed = queued(&link.client, "SUBSCRIBE", channels);
+        let unanswered = queued(&link.client, "PING", Vec::new());
+        let failed = |why: String, refused| ConnectError {
+            message: format!("cannot subscribe at {}: {why}", target.endpoint),
+            refused,
+        };
+        let confirmed = tokio::time::timeout(target.connect_timeout, answer(&link, confirmed));
+        match confirmed.await {
+            Ok(Ok(())) => Ok(Self { link, messages, unanswered }),
+            Ok(Err(SendError::NotSent(refused))) => {
+                Err(failed(refused.clone(), Some(ServerError(refused))))
+            }
+            Ok(Err(SendError::Lost(why))) => Err(failed(why, None)),
+            Err(_) => {
+                Err(failed(format!("no confirmation within {:?}", target.connect_timeout), None))
+            }
+        }
+    }
+}
+
+/// Queues a command now; its answer is awaited later.
+fn queued(
+    client: &Client,
+    name: &'static str,
+    args: Vec<Value>,
+) -> BoxFuture<'static, Result<Resp3Frame, fred::error::Error>> {
+    let client = client.clone();
+    let mut call =
+        async move { client.custom_raw(custom(Cow::Borrowed(name)), args).await }.boxed();
+    match (&mut call).now_or_never() {
+        Some(answered) => std::future::ready(answered).boxed(),
+        None => call,
+    }
+}
+
+async fn answer(
+    link: &Link,
+    call: BoxFuture<'static, Result<Resp3Frame, fred::error::Error>>,
+) -> Result<(), SendError> {
+    let frame = tokio::select! {
+        frame = call => frame,
+        () = link.wait_closed() => return Err(SendError::Lost("the connection ended".into())),
+    };
+    match frame {
+        Ok(Resp3Frame::SimpleError { data, .. }) => Err(SendError::NotSent(data.to_string())),
+        Ok(Resp3Frame::BlobError { data, .. }) => {
+            Err(SendError::NotSent(String::from_utf8_lossy(&data).into_owned()))
+        }
+        Ok(_) => Ok(()),
+        Err(e) => Err(SendError::Lost(e.details().to_owned())),
+    }
+}
+
+impl Subscriber for FredSubscriber {
+    fn ping(&mut self) -> BoxFuture<'_, Result<(), SendError>> {
+        let next = queued(&self.link.client, "PING", Vec::new());
+        let oldest = std::mem::replace(&mut self.unanswered, next);
+        answer(&self.link, oldest).boxed()
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Event>> {
+        async move {
+            let received = tokio::select! {
+                biased;
+                received = self.messages.recv() => received,
+                () = self.link.wait_closed() => return None,
+            };
+            match received {
+                Ok(message) => Some(Event::Message {
+                    channel: message.channel.to_string(),
+                    payload: message
+                        .value
+                        .into_bytes()
+                        .map(|bytes| Bytes::copy_from_slice(&bytes))
+                        .unwrap_or_default(),
+                }),
+                Err(broadcast::error::RecvError::Lagged(_)) => Some(Event::Lagged),
+                Err(broadcast::error::RecvError::Closed) => None,
+            }
+        }
+        .boxed()
+    }
+}

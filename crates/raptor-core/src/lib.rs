@@ -1,0 +1,42 @@
+//! The shared ground of Raptor: configuration, keys, errors, and a client that tells the truth
+//! about every call.
+//!
+//! | module | one idea |
+//! | --- | --- |
+//! | [`config`] | settings, validated all at once, secrets never shown |
+//! | [`keys`] | the catalogue of key families; parts that cannot leave their place |
+//! | [`client`](RedisClient) | the handle: supervised connections, failovers followed |
+//! | [`Script`] | Lua beside the data, its replies framed so that none can be mistaken |
+//! | [`Call`] | a script's or a command's call: keys, arguments, deadline |
+//! | [`Subscription`] | channels, with honest gaps |
+//! | [`Error`] | what went wrong, and whether a repeat is safe |
+//!
+//! What this crate guarantees of every call: it is executed at most once; its reply is its own; it
+//! ends by its deadline; and an error says whether it may have run.
+
+pub mod config;
+pub mod keys;
+
+mod args;
+mod call;
+mod client;
+mod command;
+mod driver;
+mod error;
+mod node;
+mod reply;
+mod script;
+mod subscription;
+mod supervisor;
+pub mod telemetry;
+mod topology;
+
+pub use args::ToArg;
+pub use call::Call;
+pub use client::RedisClient;
+pub use config::RedisConfig;
+pub use error::{Error, ErrorKind, Result};
+pub use keys::{Family, Key, KeySpace};
+pub use reply::{FromReply, Reply};
+pub use script::Script;
+pub use subscription::{Incoming, Subscription};

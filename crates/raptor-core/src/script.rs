@@ -1,0 +1,168 @@
+//! `Script`: Lua that runs atomically beside the data, called by its SHA-1.
+//!
+//! Every script is sent in a small frame of ours. It takes a *tag* off the end of ARGV, runs the
+//! script, and answers `{tag, "R", result}`, or `{tag, "E", message}` when the script returned an
+//! error of its own. Two things follow by construction, for our scripts and for users':
+//! no reply begins with bytes that a tenant chose (a client library might take those for a
+//! pub/sub message and hand every later reply to the wrong caller), and a reply that belongs to
+//! another call is seen as such.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+
+use crate::call::{Call, Sent};
+use crate::client::RedisClient;
+use crate::driver::Request;
+use crate::error::{Error, ErrorKind, Result};
+use crate::reply::{FromReply, Reply};
+use crate::topology::Failure;
+
+/// A Lua script, prepared once (a `static` in a `LazyLock`) and called often.
+///
+/// The source is an ordinary chunk with `KEYS` and `ARGV` that ends in a `return`. A leading
+/// `#!lua` line is kept. Not guaranteed: that the server keeps scripts; a flushed script cache, a
+/// restart or a failover costs one more round trip, and is otherwise unseen.
+pub struct Script {
+    name: &'static str,
+    source: Bytes,
+    sha: Bytes,
+}
+
+impl Script {
+    /// Prepares `source`. The name appears in errors and spans: `ratelimit.acquire`.
+    #[must_use]
+    pub fn new(name: &'static str, source: &str) -> Self {
+        let framed = frame(source);
+        let sha = Sha1::digest(framed.as_bytes());
+        let sha: String = sha.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { name, source: framed.into(), sha: sha.into() }
+    }
+
+    /// The name given at construction.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The SHA-1 under which servers cache it, in hexadecimal.
+    #[must_use]
+    pub fn sha(&self) -> &str {
+        std::str::from_utf8(&self.sha).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("name", &self.name).field("sha", &self.sha()).finish()
+    }
+}
+
+/// The frame keeps the line numbers of `source`, so that a Lua error names the right line.
+fn frame(source: &str) -> String {
+    let (shebang, body) = match source.strip_prefix("#!") {
+        Some(_) => source.split_once('\n').unwrap_or((source, "")),
+        None => ("", source),
+    };
+    let newline = if shebang.is_empty() { "" } else { "\n" };
+    format!(
+        "{shebang}{newline}local raptor_tag = table.remove(ARGV) \
+         local function raptor_body() {body}\n\
+         end\n\
+         local reply = raptor_body()\n\
+         if type(reply) == 'table' and reply.err then return {{raptor_tag, 'E', reply.err}} end\n\
+         return {{raptor_tag, 'R', reply}}\n"
+    )
+}
+
+/// A tag is unique in the process; replies are told apart by it, nothing else depends on it.
+fn next_tag() -> Bytes {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("t{:x}", NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+impl RedisClient {
+    /// A call of `script`; add keys and arguments, then `run` it.
+    ///
+    /// One round trip; two when the server does not know the script (it is then sent whole).
+    #[must_use = "a call does nothing until it is run"]
+    pub fn script<'a>(&'a self, script: &'a Script) -> Call<'a> {
+        Call::script(self, script)
+    }
+}
+
+/// Runs a prepared script call.
+pub(crate) async fn run<T: FromReply>(call: Call<'_>, script: &Script) -> Result<T> {
+    let tag = next_tag();
+    let mut args = Vec::with_capacity(call.keys.len() + call.args.len() + 3);
+    args.push(script.sha.clone());
+    args.push(Bytes::from(call.keys.len().to_string()));
+    args.extend(call.keys.iter().map(|key| key.bytes()));
+    args.extend(call.args.iter().cloned());
+    args.push(tag.clone());
+    let mut request = Request { name: "EVALSHA".into(), args, echo: Some(tag) };
+
+    let sent = Sent::begin(&call, script.name);
+    let mut outcome = sent.send(&request).await;
+    if matches!(&outcome, Err(Failure::Refused(refused)) if refused.word() == "NOSCRIPT") {
+        crate::telemetry::resent("noscript");
+        request.name = "EVAL".into();
+        request.args[0] = script.source.clone();
+        outcome = sent.send(&request).await;
+    }
+    sent.end(outcome.map_err(Some).and_then(|reply| unframe(reply).map_err(|_| None)).map_or_else(
+        |failure| match failure {
+            Some(failure) => Err(sent.error(failure)),
+            None => Err(Error::new(
+                ErrorKind::Protocol,
+                format!("the script {} answered without its frame", script.name),
+            )),
+        },
+        |framed| match framed {
+            Framed::Reply(reply) => Ok(reply),
+            Framed::Error(message) => Err(Error::from_server(&message)),
+        },
+    ))?
+    .decode()
+    .map_err(|e| Error::codec(format!("{}: {e}", script.name)))
+}
+
+enum Framed {
+    Reply(Reply),
+    Error(String),
+}
+
+/// Takes the frame off; the tag was checked and taken off by the supervisor already.
+fn unframe(reply: Reply) -> Result<Framed> {
+    let Reply::Array(items) = reply else { return Err(Error::codec("no frame")) };
+    let mut items = items.into_iter();
+    match items.next() {
+        Some(Reply::Bytes(status)) if &status[..] == b"R" => {
+            Ok(Framed::Reply(items.next().unwrap_or(Reply::Nil)))
+        }
+        Some(Reply::Bytes(status)) if &status[..] == b"E" => {
+            Ok(Framed::Error(items.next().unwrap_or(Reply::Nil).decode()?))
+        }
+        _ => Err(Error::codec("no frame")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shebang_stays_first_and_lines_keep_their_numbers() {
+        let framed = frame("#!lua flags=no-writes\nreturn 1");
+        assert!(framed.starts_with("#!lua flags=no-writes\nlocal raptor_tag"));
+        let framed = frame("-- a header\nreturn nonsense()");
+        assert_eq!(framed.lines().position(|line| line.contains("nonsense")), Some(1));
+    }
+
+    #[test]
+    fn tags_differ() {
+        assert_ne!(next_tag(), next_tag());
+    }
+}

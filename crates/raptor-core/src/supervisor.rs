@@ -1,0 +1,357 @@
+//! Keeps one connection to one server alive: connects, watches, replaces.
+//!
+//! A [`Lane`] is watched from its outstanding calls: when calls are unanswered and nothing has
+//! arrived for a second, a PING asks for a sign of life, and a connection that does not answer it
+//! is closed and replaced. So a dead, wedged or black-holed connection is gone within
+//! [`STALL`] + [`PING_DEADLINE`] of an outstanding call, whatever the client library believes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::driver::{
+    self, Answer, ConnectError, Connection, Request, SendError, ServerError, Target,
+};
+use crate::reply::Reply;
+use crate::telemetry;
+
+/// Silence under outstanding calls after which the connection is asked for a sign of life.
+const STALL: Duration = Duration::from_secs(1);
+/// How long it may take to answer that.
+const PING_DEADLINE: Duration = Duration::from_secs(2);
+/// How often outstanding calls are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How often an idle connection is asked for a sign of life.
+const IDLE_PING: Duration = Duration::from_secs(30);
+/// Pauses between attempts to connect: the first, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// Why a call on a lane has no answers.
+#[derive(Clone, Debug)]
+pub(crate) enum CallError {
+    /// Nothing was sent: the server cannot be reached.
+    NotSent(String),
+    /// The server refused the connection itself (credentials, ACL, too many clients).
+    Rejected(ServerError),
+    /// Sent, and the link broke or was given up.
+    Lost(String),
+    /// Sent, and no answer by the deadline.
+    Late,
+    /// An answer did not fit its request; the connection was closed.
+    Misfit(String),
+}
+
+/// What a lane's connection is doing.
+#[derive(Clone)]
+enum State {
+    /// An attempt is under way and the one before it did not fail: worth waiting for.
+    Connecting,
+    Up(Arc<dyn Connection>),
+    /// The last attempt failed; more follow in the background.
+    Down(ConnectError),
+    /// Given up by its owner.
+    Closed,
+}
+
+/// A supervised connection to one server.
+pub(crate) struct Lane {
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+struct Shared {
+    target: Target,
+    /// A connection is used only when the server says that it is a master.
+    must_be_master: bool,
+    state: watch::Sender<State>,
+    /// Calls sent and not answered yet.
+    outstanding: AtomicUsize,
+    /// Answers so far: progress.
+    answered: AtomicU64,
+    /// A call ended without an answer, and nothing has arrived since.
+    suspect: AtomicBool,
+}
+
+impl Shared {
+    /// Closed is for good, even when the supervisor was just about to say otherwise.
+    fn enter(&self, next: State) {
+        self.state.send_if_modified(|state| {
+            let open = !matches!(state, State::Closed);
+            if open {
+                *state = next;
+            }
+            open
+        });
+    }
+}
+
+impl Lane {
+    /// Starts to connect, and keeps doing so until dropped.
+    pub(crate) fn start(target: Target, must_be_master: bool) -> Self {
+        let (state, _) = watch::channel(State::Connecting);
+        let shared = Arc::new(Shared {
+            target,
+            must_be_master,
+            state,
+            outstanding: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
+            suspect: AtomicBool::new(false),
+        });
+        let task = tokio::spawn(supervise(Arc::clone(&shared))).abort_handle();
+        Self { shared, task }
+    }
+
+    /// Whether calls find a connection right now.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(*self.shared.state.borrow(), State::Up(_))
+    }
+
+    /// Waits for the first outcome of connecting.
+    pub(crate) async fn ready(&self, deadline: Instant) -> Result<(), CallError> {
+        self.connection(deadline).await.map(drop)
+    }
+
+    /// Sends `batch` and gives its answers by `deadline`. Never sends anything twice.
+    pub(crate) async fn call(
+        &self,
+        batch: &[Request],
+        deadline: Instant,
+    ) -> Result<Vec<Answer>, CallError> {
+        loop {
+            let connection = self.connection(deadline).await?;
+            let unanswered = Unanswered::begin(&self.shared);
+            match tokio::time::timeout_at(deadline, connection.send(batch.to_vec())).await {
+                Ok(Ok(answers)) => {
+                    unanswered.answered();
+                    return checked(batch, answers).inspect_err(|_| connection.close());
+                }
+                Ok(Err(SendError::NotSent(why))) => {
+                    unanswered.answered();
+                    self.until_replaced(&connection, deadline, why).await?;
+                }
+                Ok(Err(SendError::Lost(why))) => return Err(CallError::Lost(why)),
+                Err(_) => return Err(CallError::Late),
+            }
+        }
+    }
+
+    /// Ends the connection now and for good: what is in flight is lost, what comes is not sent.
+    pub(crate) fn close(&self) {
+        self.task.abort();
+        if let State::Up(connection) = self.shared.state.send_replace(State::Closed) {
+            connection.close();
+        }
+    }
+
+    async fn connection(&self, deadline: Instant) -> Result<Arc<dyn Connection>, CallError> {
+        if let State::Up(connection) = &*self.shared.state.borrow() {
+            return Ok(Arc::clone(connection));
+        }
+        let mut state = self.shared.state.subscribe();
+        let settled = state.wait_for(|state| !matches!(state, State::Connecting));
+        match tokio::time::timeout_at(deadline, settled).await {
+            Ok(Ok(state)) => match &*state {
+                State::Up(connection) => Ok(Arc::clone(connection)),
+                State::Down(ConnectError { refused: Some(refused), .. }) => {
+                    Err(CallError::Rejected(refused.clone()))
+                }
+                State::Down(error) => Err(CallError::NotSent(error.message.clone())),
+                State::Connecting | State::Closed => Err(closed()),
+            },
+            Ok(Err(_)) => Err(closed()),
+            Err(_) => Err(CallError::NotSent(format!(
+                "no connection to {} in time",
+                self.shared.target.endpoint
+            ))),
+        }
+    }
+
+    /// After a refusal to send on `old`, waits until the supervisor has noticed too.
+    async fn until_replaced(
+        &self,
+        old: &Arc<dyn Connection>,
+        deadline: Instant,
+        why: String,
+    ) -> Result<(), CallError> {
+        let mut state = self.shared.state.subscribe();
+        let replaced = state.wait_for(
+            |state| !matches!(state, State::Up(connection) if Arc::ptr_eq(connection, old)),
+        );
+        match tokio::time::timeout_at(deadline, replaced).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(CallError::NotSent(why)),
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn closed() -> CallError {
+    CallError::NotSent("the client is closed".into())
+}
+
+/// Counts a call as outstanding; if it ends without an answer the connection becomes suspect.
+struct Unanswered<'a> {
+    shared: &'a Shared,
+    answered: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.outstanding.fetch_add(1, Ordering::Relaxed);
+        Self { shared, answered: false }
+    }
+
+    fn answered(mut self) {
+        self.answered = true;
+        self.shared.answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.shared.outstanding.fetch_sub(1, Ordering::Relaxed);
+        if !self.answered {
+            self.shared.suspect.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Holds each answer against what its request asked to be echoed.
+fn checked(batch: &[Request], answers: Vec<Answer>) -> Result<Vec<Answer>, CallError> {
+    if answers.len() != batch.len() {
+        return Err(CallError::Misfit(format!(
+            "{} answers to {} requests",
+            answers.len(),
+            batch.len()
+        )));
+    }
+    batch.iter().zip(answers).map(|(request, answer)| fit(request, answer)).collect()
+}
+
+fn fit(request: &Request, answer: Answer) -> Result<Answer, CallError> {
+    match (&request.echo, answer) {
+        (Some(echo), Ok(Reply::Array(mut items))) => {
+            let fits = matches!(items.first(), Some(Reply::Bytes(first)) if first == echo);
+            if fits {
+                items.remove(0);
+                return Ok(Ok(Reply::Array(items)));
+            }
+            Err(misfit(request))
+        }
+        (Some(_), Ok(_)) => Err(misfit(request)),
+        (_, answer) => Ok(answer),
+    }
+}
+
+fn misfit(request: &Request) -> CallError {
+    telemetry::reply_misfit();
+    CallError::Misfit(format!(
+        "the reply to {} belongs to another request; the connection was closed",
+        request.name
+    ))
+}
+
+/// The supervisor's life: connect, watch, replace.
+async fn supervise(shared: Arc<Shared>) {
+    let mut pause = BACKOFF.0;
+    loop {
+        match open(&shared).await {
+            Ok(connection) => {
+                pause = BACKOFF.0;
+                shared.suspect.store(false, Ordering::Relaxed);
+                shared.enter(State::Up(Arc::clone(&connection)));
+                let why = watch_over(&shared, connection.as_ref()).await;
+                connection.close();
+                telemetry::connection_lost(why);
+                tracing::warn!(endpoint = %shared.target.endpoint, reason = why, "connection lost");
+                shared.enter(State::Connecting);
+            }
+            Err(error) => {
+                tracing::debug!(endpoint = %shared.target.endpoint, %error, "connecting failed");
+                shared.enter(State::Down(error));
+                tokio::time::sleep(jittered(pause)).await;
+                pause = (pause * 2).min(BACKOFF.1);
+            }
+        }
+    }
+}
+
+/// Between a half and the whole of `pause`, so that many clients do not return in step.
+fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}
+
+async fn open(shared: &Shared) -> Result<Arc<dyn Connection>, ConnectError> {
+    let connection = driver::connect(&shared.target).await?;
+    if shared.must_be_master {
+        let role = connection.send(vec![Request::new("ROLE")]);
+        let role = tokio::time::timeout(shared.target.connect_timeout, role).await;
+        let is_master = match role {
+            Ok(Ok(mut answers)) => matches!(
+                answers.pop(),
+                Some(Ok(Reply::Array(items)))
+                    if matches!(items.first(), Some(Reply::Bytes(role)) if &role[..] == b"master")
+            ),
+            _ => false,
+        };
+        if !is_master {
+            connection.close();
+            return Err(ConnectError {
+                message: format!("{} is not a master", shared.target.endpoint),
+                refused: None,
+            });
+        }
+    }
+    telemetry::connected();
+    Ok(connection)
+}
+
+/// Returns, with the reason, once `connection` is to be replaced.
+async fn watch_over(shared: &Shared, connection: &dyn Connection) -> &'static str {
+    let mut seen = shared.answered.load(Ordering::Relaxed);
+    let mut last_sign = Instant::now();
+    let mut stalled_since = None;
+    loop {
+        tokio::select! {
+            () = connection.closed() => return "closed",
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let now = Instant::now();
+        let answered = shared.answered.load(Ordering::Relaxed);
+        if answered != seen {
+            seen = answered;
+            last_sign = now;
+            stalled_since = None;
+        }
+        let waiting = shared.outstanding.load(Ordering::Relaxed) > 0
+            || shared.suspect.load(Ordering::Relaxed);
+        let stalled = waiting && now - *stalled_since.get_or_insert(now) >= STALL;
+        if !waiting {
+            stalled_since = None;
+        }
+        if stalled || now - last_sign >= IDLE_PING {
+            let ping = connection.send(vec![Request::new("PING")]);
+            match tokio::time::timeout(PING_DEADLINE, ping).await {
+                Ok(Ok(_)) => {
+                    last_sign = Instant::now();
+                    stalled_since = None;
+                    shared.suspect.store(false, Ordering::Relaxed);
+                }
+                // Answers came while the PING waited its turn: slow, not dead.
+                Err(_) if shared.answered.load(Ordering::Relaxed) != seen => {}
+                Ok(Err(_)) => return "closed",
+                Err(_) => return "no sign of life",
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Calls over every kind of connection: TCP, unix socket, TLS, ACL user, both protocols.
+
+use raptor_core::{ErrorKind, Key, RedisClient, RedisConfig, Reply, Script};
+use raptor_testkit::{Server, TlsFront, UpstashFront};
+
+use crate::fixture;
+
+async fn set_and_get(client: &RedisClient) {
+    let key = client.keys().key(&raptor_core::Family::RATE, "calls", &["x"]).expect("a key");
+    client.command("SET").key(&key).arg("v").run::<()>().await.expect("SET");
+    let got: Option<String> = client.command("get").key(&key).run().await.expect("GET");
+    assert_eq!(got.as_deref(), Some("v"));
+    let echo = Script::new("test.echo", "return {'a', ARGV[1], KEYS[1], #ARGV}");
+    let reply: (String, i64, String, i64) =
+        client.script(&echo).key(&key).arg(7).run().await.expect("EVALSHA");
+    assert_eq!(reply, ("a".into(), 7, String::from_utf8_lossy(key.as_bytes()).into_owned(), 1));
+}
+
+#[tokio::test]
+async fn tcp_and_unix_socket_and_both_protocols() {
+    let server = Server::start().await.expect("a server starts");
+    for url in [
+        server.url(),
+        server.unix_url(),
+        format!("{}?protocol=2", server.url()),
+        format!("{}/3", server.url()),
+    ] {
+        set_and_get(&fixture::client(&url).await).await;
+    }
+    let size: i64 = server.query(&raptor_testkit::redis::cmd("DBSIZE")).await.expect("DBSIZE");
+    assert_eq!(size, 1, "the client of database 3 left database 0 alone");
+}
+
+#[tokio::test]
+async fn password_and_acl_user() {
+    let server = Server::builder()
+        .password("p%w 1")
+        .acl_user("user app on >s3cr:et@x ~* &* +@all")
+        .start()
+        .await
+        .expect("a server starts");
+    let at = format!("127.0.0.1:{}", server.port());
+    for protocol in ["2", "3"] {
+        let url = format!("redis://:p%25w%201@{at}?protocol={protocol}");
+        set_and_get(&fixture::client(&url).await).await;
+        let url = format!("redis://app:s3cr%3Aet%40x@{at}?protocol={protocol}");
+        set_and_get(&fixture::client(&url).await).await;
+        for bad in ["redis://:wrong-pw@", "redis://app:wrong-pw@", "redis://"] {
+            let config = RedisConfig::from_url(format!("{bad}{at}?protocol={protocol}"));
+            let error = match RedisClient::connect(config.expect("a good URL")).await {
+                Err(error) => error,
+                // Without credentials RESP2 connects, and the first call is refused.
+                Ok(client) => client
+                    .command("GET")
+                    .key(&Key::raw("x"))
+                    .run::<()>()
+                    .await
+                    .expect_err("refused"),
+            };
+            assert_eq!(error.kind(), ErrorKind::Auth, "{bad} {protocol}: {error:?}");
+            assert!(!format!("{error:?} {error}").contains("wrong-pw"), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_with_a_custom_ca() {
+    let server = Server::start().await.expect("a server starts");
+    let front = TlsFront::start(server.addr()).await.expect("a TLS front starts");
+    let config = RedisConfig::builder().url(front.url()).ca_file(front.ca_file());
+    let client = RedisClient::connect(config.build().expect("good settings")).await;
+    set_and_get(&client.expect("connects")).await;
+    let untrusting = RedisConfig::builder().url(front.url()).build().expect("good settings");
+    let error = RedisClient::connect(untrusting).await.expect_err("an unknown CA is refused");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+}
+
+#[tokio::test]
+async fn upstash_by_url_and_token() {
+    let server = Server::start().await.expect("a server starts");
+    let front = UpstashFront::start_tls(server.addr(), "t0ken-of-upstash").await.expect("starts");
+    let config = RedisConfig::builder()
+        .url(front.url())
+        .token("t0ken-of-upstash")
+        .ca_file(front.ca_file().expect("behind TLS"))
+        .build()
+        .expect("good settings");
+    set_and_get(&RedisClient::connect(config).await.expect("connects")).await;
+}
+
+#[tokio::test]
+async fn arrays_arrive_whole_and_alike_on_both_protocols() {
+    let server = Server::start().await.expect("a server starts");
+    for protocol in [2, 3] {
+        let client = fixture::client(&format!("{}?protocol={protocol}", server.url())).await;
+        let hash = Key::raw("h");
+        client
+            .command("HSET")
+            .key(&hash)
+            .args(["f", "1", "g", "2"])
+            .run::<()>()
+            .await
+            .expect("HSET");
+        let all: Vec<String> = client.command("HGETALL").key(&hash).run().await.expect("HGETALL");
+        assert_eq!(all, ["f", "1", "g", "2"]);
+        let some: Vec<Option<String>> = client
+            .command("HMGET")
+            .key(&hash)
+            .args(["nope", "g", "nope"])
+            .run()
+            .await
+            .expect("HMGET");
+        assert_eq!(some, [None, Some("2".into()), None]);
+        let set = Key::raw("z");
+        client.command("ZADD").key(&set).args(["1.5", "m"]).run::<()>().await.expect("ZADD");
+        let score: f64 = client.command("ZSCORE").key(&set).arg("m").run().await.expect("ZSCORE");
+        assert_eq!(score, 1.5);
+        let info: String = client.command("INFO").arg("server").run().await.expect("INFO");
+        assert!(info.contains("redis_version"));
+        let none: Reply = client
+            .command("LRANGE")
+            .key(&Key::raw("no"))
+            .arg(0)
+            .arg(-1)
+            .run()
+            .await
+            .expect("LRANGE");
+        assert_eq!(none, Reply::Array(vec![]));
+    }
+}
+
+#[tokio::test]
+async fn errors_are_typed() {
+    let (server, client) = fixture::server().await;
+    let list = Key::raw("list");
+    client.command("RPUSH").key(&list).arg("x").run::<()>().await.expect("RPUSH");
+    let wrong = client.command("INCR").key(&list).run::<i64>().await.expect_err("wrong type");
+    assert_eq!(wrong.kind(), ErrorKind::WrongType);
+    let get = Script::new("test.get", "return redis.call('GET', KEYS[1])");
+    let wrong = client.script(&get).key(&list).run::<Reply>().await.expect_err("wrong type");
+    assert_eq!(wrong.kind(), ErrorKind::WrongType, "{wrong:?}");
+    let own = Script::new("test.own", "return redis.error_reply('MOVED 1 127.0.0.1:1')");
+    let own = client.script(&own).run::<Reply>().await.expect_err("an error of the script's own");
+    assert!(own.to_string().contains("MOVED"), "{own:?}");
+    let shape = client.command("GET").key(&Key::raw("none")).run::<i64>().await.expect_err("nil");
+    assert_eq!(shape.kind(), ErrorKind::Codec);
+    let two = client.command("MGET").key(&Key::raw("{a}1")).key(&Key::raw("{b}1"));
+    assert_eq!(two.run::<Reply>().await.expect_err("two slots").kind(), ErrorKind::InvalidInput);
+    for name in ["SUBSCRIBE", "BLPOP", "MULTI", "CLIENT", "EVAL", "CONFIG", "MONITOR", "HELLO"] {
+        let refused = client.command(name).arg("x").run::<Reply>().await.expect_err(name);
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{name}");
+    }
+    let block = client.command("XREAD").args(["BLOCK", "0", "STREAMS", "s", "$"]);
+    assert_eq!(block.run::<Reply>().await.expect_err("BLOCK").kind(), ErrorKind::InvalidInput);
+    server
+        .query::<()>(raptor_testkit::redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1"))
+        .await
+        .expect("CONFIG");
+    let full =
+        client.command("SET").key(&Key::raw("k")).arg("v").run::<()>().await.expect_err("full");
+    assert_eq!(full.kind(), ErrorKind::Capacity, "{full:?}");
+    let set = Script::new("test.set", "return redis.call('SET', KEYS[1], 'v')");
+    let full = client.script(&set).key(&Key::raw("k")).run::<Reply>().await.expect_err("full");
+    assert_eq!(full.kind(), ErrorKind::Capacity, "{full:?}");
+}
+
+#[tokio::test]
+async fn a_large_value_travels_apart() {
+    let (server, client) = fixture::server().await;
+    let value = vec![7u8; 16 << 20];
+    client.command("SET").key(&Key::raw("big")).arg(value.clone()).run::<()>().await.expect("SET");
+    let got: Vec<u8> =
+        client.command("GET").key(&Key::raw("big")).large().run().await.expect("GET");
+    assert!(got == value);
+    let clients: String =
+        server.query(raptor_testkit::redis::cmd("CLIENT").arg("LIST")).await.expect("CLIENT LIST");
+    let big = clients.lines().filter(|line| line.contains("cmd=get") || line.contains("cmd=set"));
+    assert_eq!(
+        big.count(),
+        1,
+        "one connection carried both, none of it the small lane:\n{clients}"
+    );
+}
+
+#[tokio::test]
+async fn a_call_dropped_before_its_first_poll_sends_nothing() {
+    let (server, client) = fixture::server().await;
+    let key = Key::raw("n");
+    drop(client.command("INCR").key(&key).run::<i64>());
+    client.command("PING").run::<()>().await.expect("PING");
+    assert_eq!(fixture::seen(&server, "n").await, 0);
+}
+
+#[tokio::test]
+async fn a_closed_client_says_so() {
+    let (_server, client) = fixture::server().await;
+    client.clone().close();
+    let error = client.command("PING").run::<()>().await.expect_err("closed");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_single_server_is_no_cluster() {
+    let server = Server::start().await.expect("a server starts");
+    let url = format!("redis-cluster://127.0.0.1:{}", server.port());
+    let config = RedisConfig::from_url(&url).expect("a good URL");
+    let error = RedisClient::connect(config).await.expect_err("not a cluster");
+    assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+    assert!(error.to_string().contains("redis://"), "{error}");
+}

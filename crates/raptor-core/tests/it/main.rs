@@ -1,0 +1,14 @@
+//! The tests of raptor-core against real servers. What measures time or moves a whole cluster is in
+//! `serial`, which `cargo xtask test` runs one test at a time.
+
+#![allow(clippy::print_stdout, reason = "durations are printed for the reader of a test run")]
+
+mod calls;
+mod config;
+mod desync;
+mod fixture;
+mod keys;
+mod lost_replies;
+mod secrets;
+mod serial;
+mod subscriptions;

@@ -1,0 +1,92 @@
+//! Subscriptions: confirmed, resubscribed, gaps told, refusals typed.
+
+use std::time::Duration;
+
+use raptor_core::{ErrorKind, Incoming, RedisClient};
+use raptor_testkit::{Fault, Proxy, Server};
+
+use crate::fixture::{self, until};
+
+async fn next(subscription: &mut raptor_core::Subscription) -> Incoming {
+    tokio::time::timeout(Duration::from_secs(20), subscription.next())
+        .await
+        .expect("in time")
+        .expect("not ended")
+}
+
+fn message(payload: &str) -> Incoming {
+    Incoming::Message { channel: "c".into(), payload: payload.to_owned().into() }
+}
+
+async fn publish(client: &RedisClient, payload: &str) -> i64 {
+    client.command("PUBLISH").arg("c").arg(payload).run().await.expect("PUBLISH")
+}
+
+#[tokio::test]
+async fn a_subscription_is_confirmed_before_it_is_returned() {
+    let (server, client) = fixture::server().await;
+    for protocol in [2, 3] {
+        let reader = fixture::client(&format!("{}?protocol={protocol}", server.url())).await;
+        for round in 0..20 {
+            let mut subscription = reader.subscribe(["c"]).await.expect("subscribes");
+            assert!(publish(&client, &round.to_string()).await >= 1, "nobody was listening");
+            assert_eq!(next(&mut subscription).await, message(&round.to_string()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_a_typed_error() {
+    let server = Server::builder()
+        .acl_user("user nosub on >some-password ~* +@all resetchannels")
+        .start()
+        .await
+        .expect("starts");
+    for protocol in [2, 3] {
+        let url =
+            format!("redis://nosub:some-password@127.0.0.1:{}?protocol={protocol}", server.port());
+        let client = fixture::client(&url).await;
+        let error = client.subscribe(["c"]).await.err().expect("refused");
+        assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
+        client.command("PING").run::<()>().await.expect("other calls are not touched");
+    }
+    let none = Vec::<String>::new();
+    let (_server, client) = fixture::server().await;
+    let error = client.subscribe(none).await.err().expect("refused");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn a_cut_is_told_as_a_gap_and_subscribed_again() {
+    let (_server, proxy, client) = fixture::proxied().await;
+    let mut subscription = client.subscribe(["c"]).await.expect("subscribes");
+    publish(&client, "before").await;
+    assert_eq!(next(&mut subscription).await, message("before"));
+    proxy.cut();
+    assert_eq!(next(&mut subscription).await, Incoming::Gap);
+    while publish(&client, "after").await == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(next(&mut subscription).await, message("after"));
+}
+
+#[tokio::test]
+async fn an_idle_black_hole_is_noticed() {
+    let server = Server::start().await.expect("starts");
+    let proxy = Proxy::start(server.addr()).await.expect("starts");
+    let client = fixture::client(&proxy.url()).await;
+    let mut subscription = client.subscribe(["c"]).await.expect("subscribes");
+    proxy.set(Fault::BlackHole);
+    let before = proxy.connections();
+    let replaced = async || proxy.connections() > before;
+    until(Duration::from_secs(25), "the dead connection to be replaced", replaced)
+        .await
+        .expect("noticed");
+    proxy.set(Fault::Pass);
+    assert_eq!(next(&mut subscription).await, Incoming::Gap);
+    let other = fixture::client(&server.url()).await;
+    while publish(&other, "after").await == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(next(&mut subscription).await, message("after"));
+}

@@ -1,0 +1,1 @@
+//! Distributed locks with fencing tokens: **not written yet**. The crate holds its place in the workspace; nothing here works so far.

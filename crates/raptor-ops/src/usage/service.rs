@@ -1,0 +1,371 @@
+//! The service: charges each event once to all its periods, and reports them.
+
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use raptor_core::{Error, ErrorKind, Family, Key, RedisClient, Reply, Result, Script};
+use time::OffsetDateTime;
+
+use super::event::{MAX_COUNT, UsageEvent};
+use super::money::Cost;
+use super::period::{Period, PeriodRule};
+use super::prices::PriceBook;
+use super::report::{
+    Cursor, Dimension, MAX_PAGE, Page, REPORT_PAGE, UsageReport, corrupt, decode, newer_layout,
+};
+use crate::telemetry;
+
+static RECORD: LazyLock<Script> =
+    LazyLock::new(|| Script::new("usage.record", include_str!("lua/record.lua")));
+static REPORT: LazyLock<Script> =
+    LazyLock::new(|| Script::new("usage.report", include_str!("lua/report.lua")));
+
+/// Ids are remembered by the hour of their time. Fixed: recorders that disagree would charge twice.
+const BUCKET_MS: i64 = 60 * 60 * 1_000;
+
+/// Ids are remembered so much longer than late events are accepted: clocks of a failover may differ.
+const SEEN_MARGIN_MS: i64 = BUCKET_MS;
+
+/// How a [`UsageService`] charges. All recorders of a workspace should have the same options.
+#[derive(Clone, Debug)]
+pub struct UsageOptions {
+    prices: PriceBook,
+    periods: Vec<PeriodRule>,
+    accept_late: Duration,
+    accept_ahead: Duration,
+}
+
+impl UsageOptions {
+    /// With these prices: days and months, events up to 24 h late and 60 s ahead of the server.
+    #[must_use]
+    pub fn new(prices: PriceBook) -> Self {
+        Self {
+            prices,
+            periods: vec![PeriodRule::DAY, PeriodRule::MONTH],
+            accept_late: Duration::from_secs(24 * 60 * 60),
+            accept_ahead: Duration::from_secs(60),
+        }
+    }
+
+    /// The periods to charge, 1 to 8 different ones.
+    #[must_use]
+    pub fn periods(mut self, rules: impl Into<Vec<PeriodRule>>) -> Self {
+        self.periods = rules.into();
+        self
+    }
+
+    /// How old an event may be when it is recorded, by the server's clock. Ids are remembered so
+    /// long, at some 80 bytes an event. At most the shortest retention of the charged periods.
+    #[must_use]
+    pub fn accept_late(mut self, late: Duration) -> Self {
+        self.accept_late = late;
+        self
+    }
+
+    /// How far an event may lie ahead of the server's clock; at most one hour.
+    #[must_use]
+    pub fn accept_ahead(mut self, ahead: Duration) -> Self {
+        self.accept_ahead = ahead;
+        self
+    }
+
+    fn validate(&self) -> Result<()> {
+        let bad = |why: String| Err(Error::new(ErrorKind::Config, why));
+        let rules = &self.periods;
+        if rules.is_empty() || rules.len() > 8 {
+            return bad(format!("usage needs 1 to 8 periods to charge, got {}", rules.len()));
+        }
+        if rules.iter().enumerate().any(|(i, rule)| rules[..i].contains(rule)) {
+            return bad("usage would charge the same period twice".to_owned());
+        }
+        if rules.iter().any(|rule| rule.unit().retention() < self.accept_late) {
+            return bad("usage accepts events later than it keeps a charged period".to_owned());
+        }
+        if self.accept_ahead > Duration::from_secs(60 * 60) {
+            return bad("usage accepts events more than one hour ahead".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What became of a recorded event.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It was charged now, at this cost.
+    Charged(Cost),
+    /// An event of this id had been charged before; nothing changed.
+    Duplicate,
+}
+
+/// An event whose time lies outside what is accepted; nothing was charged.
+///
+/// The source of the [`InvalidInput`](ErrorKind::InvalidInput) error that `record` returns then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutOfWindow {
+    /// It is older than late events are accepted.
+    #[error("the event is {age:?} old by the server's clock, later than accepted")]
+    TooLate {
+        /// How old it is.
+        age: Duration,
+    },
+    /// It lies ahead of the server's clock by more than the tolerance.
+    #[error("the event is {by:?} ahead of the server's clock")]
+    Ahead {
+        /// How far ahead it is.
+        by: Duration,
+    },
+}
+
+impl OutOfWindow {
+    /// What `error` says about an event's time, if that was the reason.
+    ///
+    /// ```
+    /// # use raptor_ops::usage::OutOfWindow;
+    /// assert_eq!(OutOfWindow::of(&raptor_core::Error::invalid("another reason")), None);
+    /// ```
+    #[must_use]
+    pub fn of(error: &Error) -> Option<Self> {
+        std::error::Error::source(error)?.downcast_ref().copied()
+    }
+}
+
+/// Meters usage: charges events exactly once, reports by period. Cheap to clone.
+///
+/// *Guaranteed:* an event is charged once to each configured period or not at all, however often,
+/// from wherever and how concurrently it is recorded; totals are exact integers up to 10¹⁸ a field.
+///
+/// *Not guaranteed:* anything if the server evicts keys or loses acknowledged writes.
+#[derive(Clone, Debug)]
+pub struct UsageService {
+    client: RedisClient,
+    options: Arc<UsageOptions>,
+    now: Option<OffsetDateTime>,
+}
+
+impl UsageService {
+    /// A service over this client.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) when the options contradict themselves.
+    pub fn new(client: RedisClient, options: UsageOptions) -> Result<Self> {
+        options.validate()?;
+        Ok(Self { client, options: Arc::new(options), now: None })
+    }
+
+    /// The same service for which it is always `now`, for tests and models: the server's clock
+    /// is not asked. Keys live as long as they would from `now` on.
+    #[must_use]
+    pub fn pinned_at(&self, now: OffsetDateTime) -> Self {
+        Self { now: Some(now), ..self.clone() }
+    }
+
+    /// Charges `event` to its periods, at the price of its model at its time.
+    ///
+    /// A repeat of the same event is [`Recorded::Duplicate`], also if the first attempt ended in
+    /// an error, was late or came from elsewhere: after any retryable error, record the same
+    /// event again. A late event goes to the periods of its own time.
+    ///
+    /// Cost: one round trip; one script of some 25 hash updates a period.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput), nothing charged: names, counts or cost out of
+    /// range; no price; a total past 10¹⁸; [`OutOfWindow`] (as the source) for a time too late or
+    /// ahead. [`WrongType`](ErrorKind::WrongType) or [`Codec`](ErrorKind::Codec), nothing charged:
+    /// foreign data or a newer layout under one of the keys. Otherwise the connection's errors.
+    ///
+    /// ```no_run
+    /// # async fn example(usage: raptor_ops::usage::UsageService) -> raptor_core::Result<()> {
+    /// use raptor_ops::usage::{Recorded, UsageEvent};
+    /// let event = UsageEvent::new("acme", "gpt-4o-mini").user("ann").input(900).output(40);
+    /// match usage.record(&event).await? {
+    ///     Recorded::Charged(cost) => println!("{cost}"),
+    ///     Recorded::Duplicate => {}
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn record(&self, event: &UsageEvent) -> Result<Recorded> {
+        let started = Instant::now();
+        let outcome = self.charge(event).await;
+        telemetry::usage_recorded(&outcome, started.elapsed());
+        outcome
+    }
+
+    /// What `workspace` used in `period`: the totals and the first page by model, agent and user.
+    ///
+    /// One script sees one moment: the totals of a workspace with few names equal their sums.
+    ///
+    /// Cost: one round trip; constant for the totals, at most 100 names a dimension.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for an empty or over-long workspace;
+    /// [`WrongType`](ErrorKind::WrongType) or [`Codec`](ErrorKind::Codec) for foreign data.
+    ///
+    /// ```no_run
+    /// # async fn example(usage: raptor_ops::usage::UsageService) -> raptor_core::Result<()> {
+    /// use raptor_ops::usage::PeriodRule;
+    /// let today = PeriodRule::DAY.period_at(time::OffsetDateTime::now_utc())?;
+    /// for line in usage.report("acme", &today).await?.by_model.lines {
+    ///     println!("{:?} {}", line.name, line.usage.cost);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn report(&self, workspace: &str, period: &Period) -> Result<UsageReport> {
+        let first: Vec<_> = Dimension::ALL.iter().map(|&dimension| (dimension, None)).collect();
+        let (totals, pages) = self.read(workspace, period, REPORT_PAGE, &first).await?;
+        let [by_model, by_agent, by_user] = <[Page; 3]>::try_from(pages).map_err(|_| corrupt())?;
+        Ok(UsageReport { period: *period, totals, by_model, by_agent, by_user })
+    }
+
+    /// One page of names of `dimension`, after `cursor` or from the start, of 1 to [`MAX_PAGE`].
+    ///
+    /// Pages are taken at different moments; each name comes once ([`Cursor`]).
+    ///
+    /// Cost: one round trip; O(log names + limit).
+    ///
+    /// # Errors
+    /// As of [`UsageService::report`], and [`InvalidInput`](ErrorKind::InvalidInput) for a limit
+    /// out of range.
+    ///
+    /// ```no_run
+    /// # async fn example(usage: raptor_ops::usage::UsageService) -> raptor_core::Result<()> {
+    /// use raptor_ops::usage::{Dimension, PeriodRule};
+    /// let month = PeriodRule::MONTH.period_at(time::OffsetDateTime::now_utc())?;
+    /// let mut cursor = None;
+    /// loop {
+    ///     let page = usage.breakdown("acme", &month, Dimension::User, cursor.as_ref(), 500).await?;
+    ///     for line in page.lines {
+    ///         println!("{:?} {}", line.name, line.usage.cost);
+    ///     }
+    ///     cursor = page.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn breakdown(
+        &self,
+        workspace: &str,
+        period: &Period,
+        dimension: Dimension,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(Error::invalid(format!("a page has 1 to {MAX_PAGE} names, not {limit}")));
+        }
+        let (_, mut pages) = self.read(workspace, period, limit, &[(dimension, cursor)]).await?;
+        pages.pop().ok_or_else(corrupt)
+    }
+
+    async fn charge(&self, event: &UsageEvent) -> Result<Recorded> {
+        event.validate()?;
+        let at = event.at()?;
+        let cost = self.options.prices.price_at(event.model(), at)?.cost_of(&event.counts());
+        if cost.micros() > u128::from(MAX_COUNT) {
+            return Err(Error::invalid(format!(
+                "an event costs more than {MAX_COUNT} micro-dollars"
+            )));
+        }
+        let late_ms = self.options.accept_late.as_millis() as i64;
+        let bucket = event.at_ms() / BUCKET_MS;
+        let seen = self.key(&Family::USAGE_SEEN, event.workspace(), &[&bucket.to_string()])?;
+        let seen_until_ms = (bucket + 1) * BUCKET_MS + late_ms + SEEN_MARGIN_MS;
+        let counts = event.counts();
+
+        let mut call = self.client.script(&RECORD).idempotent();
+        call =
+            call.arg(self.now_arg()).arg(late_ms).arg(self.options.accept_ahead.as_millis() as i64);
+        call = call.key(&seen);
+        call =
+            call.arg(&event.id().to_bytes()[..]).arg(event.at_ms()).arg(1_i64).arg(seen_until_ms);
+        for delta in [counts.input, counts.output, counts.cached, counts.requests] {
+            call = call.arg(delta);
+        }
+        call = call.arg(cost.micros() as i64).arg(i64::from(cost.rest_pico()));
+        for name in event.names() {
+            call = call.arg(name);
+        }
+        call = call.arg(self.options.periods.len() as i64);
+        let mut first_key = 2_i64;
+        for rule in &self.options.periods {
+            let period = rule.period_at(at)?;
+            let keys = PeriodKeys::new(self, event.workspace(), &period)?;
+            call = call.key(&keys.totals);
+            for (hash, names) in &keys.dimensions {
+                call = call.key(hash).key(names);
+            }
+            call = call.arg(first_key).arg(period.keep_until_ms());
+            first_key += 7;
+        }
+        let (_, status, now_ms) = call.run::<(String, String, i64)>().await?;
+        let apart = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+        let window = |why: OutOfWindow| Error::invalid(why.to_string()).with_source(why);
+        match status.as_str() {
+            "charged" => Ok(Recorded::Charged(cost)),
+            "dup" => Ok(Recorded::Duplicate),
+            "late" => Err(window(OutOfWindow::TooLate { age: apart(now_ms - event.at_ms()) })),
+            "ahead" => Err(window(OutOfWindow::Ahead { by: apart(event.at_ms() - now_ms) })),
+            "wrongtype" => Err(Error::new(
+                ErrorKind::WrongType,
+                "a usage key of this workspace holds another type: nothing was charged",
+            )),
+            "layout" => Err(newer_layout()),
+            "corrupt" => Err(corrupt()),
+            "full" => Err(Error::invalid("a usage total would pass 10^18: nothing was charged")),
+            _ => Err(Error::new(ErrorKind::Protocol, "unknown status of a recorded usage event")),
+        }
+    }
+
+    async fn read(
+        &self,
+        workspace: &str,
+        period: &Period,
+        limit: usize,
+        pages: &[(Dimension, Option<&Cursor>)],
+    ) -> Result<(super::report::UsageTotals, Vec<Page>)> {
+        let keys = PeriodKeys::new(self, workspace, period)?;
+        let mut call = self.client.script(&REPORT).idempotent().key(&keys.totals).arg(limit as i64);
+        for &(dimension, cursor) in pages {
+            let (hash, names) = &keys.dimensions[dimension as usize];
+            call = call.key(hash).key(names).arg(Cursor::lower_bound(cursor));
+        }
+        decode(call.run::<Vec<Reply>>().await?)
+    }
+
+    fn key(&self, family: &Family, workspace: &str, parts: &[&str]) -> Result<Key> {
+        self.client.keys().key(family, workspace, parts)
+    }
+
+    fn now_arg(&self) -> String {
+        self.now
+            .map_or_else(String::new, |now| (now.unix_timestamp_nanos() / 1_000_000).to_string())
+    }
+}
+
+/// The keys of one period, in the scripts' order.
+struct PeriodKeys {
+    totals: Key,
+    /// A hash and its names for each of [`Dimension::ALL`].
+    dimensions: Vec<(Key, Key)>,
+}
+
+impl PeriodKeys {
+    fn new(service: &UsageService, workspace: &str, period: &Period) -> Result<Self> {
+        let id = period.id();
+        let key = |parts: &[&str]| service.key(&Family::USAGE, workspace, parts);
+        let dimensions = Dimension::ALL
+            .iter()
+            .map(|dimension| {
+                let dimension = dimension.as_str();
+                Ok((key(&[&id, dimension])?, key(&[&id, dimension, "names"])?))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { totals: key(&[&id])?, dimensions })
+    }
+}

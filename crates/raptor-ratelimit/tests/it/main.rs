@@ -1,0 +1,13 @@
+//! Integration tests against a real server, named after the acceptance lines of the design.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod bad_input;
+mod batch;
+mod clock;
+mod concurrency;
+mod model;
+mod policy_change;
+mod rig;
+mod several_limits;
+mod state;
+mod strict_window;

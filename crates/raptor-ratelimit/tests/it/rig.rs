@@ -1,0 +1,76 @@
+//! A private server with a service on it, and a clock that tests set.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use raptor_core::{RedisClient, RedisConfig};
+use raptor_ratelimit::{AcquireOptions, Decision, Limit, RateLimitService, Subject};
+use raptor_testkit::{Server, redis};
+use time::OffsetDateTime;
+
+/// Some whole minute of 2025, in microseconds.
+pub(crate) const START_US: u64 = 1_760_000_040_000_000;
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Rig {
+    pub(crate) server: Server,
+    pub(crate) service: RateLimitService,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Result<Self> {
+        let server = Server::start().await?;
+        let client = RedisClient::connect(RedisConfig::from_url(server.url())?).await?;
+        Ok(Self { server, service: RateLimitService::new(client) })
+    }
+
+    /// `cost` of `limits` for user `u` at endpoint `e`, at `now_us`.
+    pub(crate) async fn at(&self, now_us: u64, limits: &[Limit], cost: u64) -> Result<Decision> {
+        let options = AcquireOptions::default().cost(cost)?.now(instant(now_us))?;
+        Ok(self.service.acquire(&subject(), limits, &options).await?)
+    }
+
+    /// One unit by the server's clock.
+    pub(crate) async fn one(&self, limit: &Limit) -> raptor_core::Result<Decision> {
+        let limits = std::slice::from_ref(limit);
+        self.service.acquire(&subject(), limits, &AcquireOptions::default()).await
+    }
+
+    pub(crate) async fn query<T>(&self, command: &mut redis::Cmd) -> Result<T>
+    where
+        T: redis::FromRedisValue + Send + 'static,
+    {
+        Ok(self.server.query(command).await?)
+    }
+}
+
+pub(crate) fn subject() -> Subject {
+    Subject::new("u", "e").unwrap()
+}
+
+/// The key of [`subject`]'s count under `policy`.
+pub(crate) fn key(policy: &str) -> String {
+    format!("raptorflow:rate:{{u}}:e:{policy}")
+}
+
+pub(crate) fn instant(us: u64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1_000).unwrap()
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap()
+}
+
+/// A small reproducible random source (SplitMix64).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound
+    }
+}

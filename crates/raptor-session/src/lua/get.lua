@@ -1,0 +1,55 @@
+-- get: read a session and slide its idle deadline, in the hash, its TTL and its user's index.
+-- Creates no key: a session that is gone stays gone (ZADD XX, and HSET only after the read found it).
+-- KEYS[1] session  hash, see create.lua
+-- ARGV[1] now_ms       int, or '' for the server's clock
+-- ARGV[2] index_head   "…session~user:{shard}": with the hash's own suffix it names the user's index, which a
+--                      token cannot know; the same slot by the hash tag, and no other family whatever is stored
+-- ARGV[3] mac          the member of the index
+-- returns {"ok", last_seen_ms, deadline_ms, {field, value, ...}} | {"none"} | {"layout", version} | {"corrupt"}
+
+local LAYOUT = 1
+local PRUNE = 64
+local session, index_head, mac = KEYS[1], ARGV[2], ARGV[3]
+
+local function int(n)
+  return string.format('%.0f', n)
+end
+
+local now = tonumber(ARGV[1])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local held = redis.call('HMGET', session, 'v', 'a', 'i', 'x', 'n')
+local version = held[1]
+if not version then
+  return {redis.call('EXISTS', session) == 1 and 'corrupt' or 'none'}
+end
+if not tonumber(version) then return {'corrupt'} end
+if tonumber(version) > LAYOUT then return {'layout', version} end
+local seen, idle, absolute, suffix = tonumber(held[2]), tonumber(held[3]), tonumber(held[4]), held[5]
+if not (seen and idle and absolute and suffix) then return {'corrupt'} end
+
+-- Before the first write: raises when the index has another type or is not at hand.
+local index = index_head .. suffix
+local listed = redis.call('ZSCORE', index, mac)
+
+if now >= math.min(seen + idle, absolute) then
+  redis.call('UNLINK', session)
+  if listed then redis.call('ZREM', index, mac) end
+  return {'none'}
+end
+
+seen = math.max(seen, now) -- a server's clock may step back
+local deadline = math.min(seen + idle, absolute)
+local ttl = math.max(deadline - now, 1)
+redis.call('HSET', session, 'a', int(seen))
+redis.call('PEXPIRE', session, int(ttl))
+if listed then
+  redis.call('ZADD', index, 'XX', int(deadline), mac)
+  local ended = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))
+  if #ended > 0 then redis.call('ZREM', index, unpack(ended)) end
+  if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, int(ttl)) end
+end
+return {'ok', int(seen), int(deadline), redis.call('HGETALL', session)}

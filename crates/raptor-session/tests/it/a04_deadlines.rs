@@ -1,0 +1,78 @@
+//! Acceptance 4: idle 2 s, get each 1 s → alive; absolute 5 s under constant use → dead at 5 s, to the millisecond.
+
+use raptor_core::ErrorKind;
+use raptor_session::SessionService;
+use raptor_testkit::redis;
+use time::Duration;
+
+use crate::support::{Fixture, NOW, create, is_alive, options};
+
+#[tokio::test]
+async fn use_keeps_it_alive_until_the_absolute_deadline() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(2_000, 5_000));
+    let token = create(&sessions.pinned_at(NOW), "ann").await;
+    for ms in [1_000, 2_000, 3_000, 4_000, 4_999] {
+        let at = NOW + Duration::milliseconds(ms);
+        let session = sessions.pinned_at(at).get_session(&token).await.expect("an answer");
+        let session = session.unwrap_or_else(|| panic!("alive after {ms} ms"));
+        assert_eq!((session.created_at, session.last_seen_at), (NOW, at));
+        assert_eq!(session.expires_at, (at + Duration::seconds(2)).min(NOW + Duration::seconds(5)));
+        assert_eq!(session.absolute_deadline, NOW + Duration::seconds(5));
+    }
+    assert!(!is_alive(&sessions.pinned_at(NOW + Duration::seconds(5)), &token).await);
+    assert!(
+        !is_alive(&sessions.pinned_at(NOW), &token).await,
+        "dead is dead, also if time steps back"
+    );
+    assert_eq!(f.keys("*").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn unused_it_dies_at_its_idle_deadline() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(2_000, 60_000));
+    let (one, other) = (
+        create(&sessions.pinned_at(NOW), "ann").await,
+        create(&sessions.pinned_at(NOW), "ann").await,
+    );
+    assert!(is_alive(&sessions.pinned_at(NOW + Duration::milliseconds(1_999)), &one).await);
+    assert!(!is_alive(&sessions.pinned_at(NOW + Duration::milliseconds(2_000)), &other).await);
+    assert!(is_alive(&sessions.pinned_at(NOW + Duration::milliseconds(3_998)), &one).await);
+}
+
+#[tokio::test]
+async fn a_clock_that_steps_back_does_not_shorten_a_session() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(2_000, 60_000));
+    let token = create(&sessions.pinned_at(NOW), "ann").await;
+    let earlier = sessions.pinned_at(NOW - Duration::seconds(30));
+    let session = earlier.get_session(&token).await.expect("an answer").expect("alive");
+    assert_eq!(session.last_seen_at, NOW);
+    assert!(is_alive(&sessions.pinned_at(NOW + Duration::milliseconds(1_999)), &token).await);
+}
+
+#[tokio::test]
+async fn the_servers_clock_and_the_keys_ttl_agree() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(60_000, 90_000));
+    let token = create(&sessions, "ann").await;
+    let session = sessions.get_session(&token).await.expect("an answer").expect("alive");
+    let expires_ms = (session.expires_at.unix_timestamp_nanos() / 1_000_000) as i64;
+    for pattern in ["*session:*", "*session~user:*"] {
+        let key = &f.keys(pattern).await[0];
+        let at_ms = f.int(redis::cmd("PEXPIRETIME").arg(key)).await;
+        assert!((at_ms - expires_ms).abs() <= 50, "{pattern}: {}", at_ms - expires_ms);
+    }
+    assert_eq!(session.expires_at - session.last_seen_at, Duration::seconds(60));
+    assert_eq!(session.absolute_deadline - session.created_at, Duration::seconds(90));
+}
+
+#[tokio::test]
+async fn contradictory_timeouts_are_refused() {
+    let f = Fixture::start().await;
+    for bad in [options(0, 1), options(2, 1), options(1, 11 * 365 * 86_400_000)] {
+        let error = SessionService::new(f.client.clone(), bad).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+}

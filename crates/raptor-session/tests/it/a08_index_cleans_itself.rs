@@ -1,0 +1,77 @@
+//! Acceptance 8, for what this slice has: sessions reach their end → their user's index is gone without a sweeper.
+
+use std::time::Duration;
+
+use raptor_testkit::redis;
+
+use crate::support::{Fixture, NOW, create, is_alive, options};
+
+/// The only test that waits for real time: the expiry of keys is the server's own.
+#[tokio::test]
+async fn when_all_sessions_have_ended_the_index_is_gone() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(400, 60_000));
+    let mut tokens = Vec::new();
+    for _ in 0..100 {
+        tokens.push(create(&sessions, "ann").await);
+    }
+    assert_eq!(f.keys("*session~user:*").await.len(), 1);
+    // The slide of one keeps the index, the end of the others leaves it.
+    assert!(is_alive(&sessions, &tokens[0]).await);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while f.int(&redis::cmd("DBSIZE")).await > 0 {
+        assert!(tokio::time::Instant::now() < deadline, "keys stay: {:?}", f.keys("*").await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn scores_move_with_the_slide_and_the_ended_are_pruned() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(2_000, 60_000));
+    let token = create(&sessions.pinned_at(NOW), "ann").await;
+    for _ in 0..5 {
+        create(&sessions.pinned_at(NOW), "ann").await;
+    }
+    let index = f.keys("*session~user:*").await.remove(0);
+    assert_eq!(f.int(redis::cmd("ZCARD").arg(&index)).await, 6);
+
+    let at = NOW + time::Duration::milliseconds(1_500);
+    assert!(is_alive(&sessions.pinned_at(at), &token).await);
+    let newest: Vec<(String, f64)> = f
+        .server
+        .query(redis::cmd("ZRANGE").arg(&index).arg(-1).arg(-1).arg("WITHSCORES"))
+        .await
+        .expect("a member");
+    let deadline = at + time::Duration::seconds(2);
+    assert_eq!(newest[0].1, (deadline.unix_timestamp_nanos() / 1_000_000) as f64);
+
+    // The others have ended by now; a get or a create of the same user takes them off the index.
+    let at = NOW + time::Duration::milliseconds(2_000);
+    assert!(is_alive(&sessions.pinned_at(at), &token).await);
+    assert_eq!(f.int(redis::cmd("ZCARD").arg(&index)).await, 1);
+    create(&sessions.pinned_at(NOW + time::Duration::seconds(10)), "ann").await;
+    assert_eq!(f.int(redis::cmd("ZCARD").arg(&index)).await, 1);
+}
+
+#[tokio::test]
+async fn a_session_taken_off_the_index_is_not_put_back_by_its_use() {
+    let f = Fixture::start().await;
+    let token = create(&f.sessions, "ann").await;
+    let index = f.keys("*session~user:*").await.remove(0);
+    f.run(redis::cmd("DEL").arg(&index)).await;
+    assert!(is_alive(&f.sessions, &token).await);
+    assert_eq!(f.keys("*session~user:*").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn users_and_workspaces_have_indexes_of_their_own() {
+    let f = Fixture::start().await;
+    for (user, workspace) in [("b:c", "a"), ("c", "a:b"), ("{x}", "a"), ("\0", "a"), ("a", "b:c")] {
+        let fields = raptor_session::Metadata::new();
+        let token = f.sessions.create_session(user, workspace, &fields).await.expect("a session");
+        let session = f.sessions.get_session(&token).await.expect("an answer").expect("alive");
+        assert_eq!((session.user.as_str(), session.workspace.as_str()), (user, workspace));
+    }
+    assert_eq!(f.keys("*session~user:*").await.len(), 5);
+}

@@ -1,0 +1,78 @@
+//! A server of the test's own with a service on it, and what tests look at.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use raptor_core::{RedisClient, RedisConfig};
+use raptor_session::{Metadata, Peppers, SessionOptions, SessionService, SessionToken};
+use raptor_testkit::{Server, redis};
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+pub(crate) const NOW: OffsetDateTime = datetime!(2026-03-31 12:30:15 UTC);
+
+pub(crate) struct Fixture {
+    pub(crate) server: Server,
+    pub(crate) client: RedisClient,
+    /// Idle 30 minutes, absolute 12 hours, by the server's clock.
+    pub(crate) sessions: SessionService,
+}
+
+pub(crate) fn peppers() -> Peppers {
+    Peppers::parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").expect("peppers")
+}
+
+pub(crate) fn options(idle_ms: u64, absolute_ms: u64) -> SessionOptions {
+    SessionOptions::new(peppers())
+        .idle(Duration::from_millis(idle_ms))
+        .absolute(Duration::from_millis(absolute_ms))
+}
+
+impl Fixture {
+    pub(crate) async fn start() -> Self {
+        let server = Server::start().await.expect("a server");
+        let config = RedisConfig::from_url(server.url()).expect("a config");
+        let client = RedisClient::connect(config).await.expect("a connection");
+        let sessions =
+            SessionService::new(client.clone(), SessionOptions::new(peppers())).expect("a service");
+        Self { server, client, sessions }
+    }
+
+    pub(crate) fn with(&self, options: SessionOptions) -> SessionService {
+        SessionService::new(self.client.clone(), options).expect("a service")
+    }
+
+    pub(crate) async fn run(&self, command: &redis::Cmd) {
+        let _: redis::Value = self.server.query(command).await.expect("an answer");
+    }
+
+    pub(crate) async fn int(&self, command: &redis::Cmd) -> i64 {
+        self.server.query(command).await.expect("an integer")
+    }
+
+    /// All keys that match, sorted.
+    pub(crate) async fn keys(&self, pattern: &str) -> Vec<String> {
+        let mut keys: Vec<String> =
+            self.server.query(redis::cmd("KEYS").arg(pattern)).await.expect("keys");
+        keys.sort();
+        keys
+    }
+
+    /// Every key with its DUMP: equal before and after means that nothing was written.
+    pub(crate) async fn dump(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut dump = BTreeMap::new();
+        for key in self.keys("*").await {
+            let value = self.server.query(redis::cmd("DUMP").arg(&key)).await.expect("a value");
+            dump.insert(key, value);
+        }
+        dump
+    }
+}
+
+pub(crate) async fn create(sessions: &SessionService, user: &str) -> SessionToken {
+    sessions.create_session(user, "acme", &Metadata::new()).await.expect("a session")
+}
+
+pub(crate) async fn is_alive(sessions: &SessionService, token: &SessionToken) -> bool {
+    sessions.get_session(token).await.expect("an answer").is_some()
+}

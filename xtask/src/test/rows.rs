@@ -1,0 +1,220 @@
+//! The matrix: which engine and backend each row of suites runs on.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use raptor_testkit::{ENGINE_VARIABLE, Engine};
+
+use super::binaries::Binary;
+use crate::engine::describe;
+use crate::redis70;
+
+/// The variable by which tests of services learn their backend.
+const BACKEND_VARIABLE: &str = "RAPTOR_TEST_BACKEND";
+
+/// What tests must not see: they run on private servers only.
+const HIDDEN: [&str; 9] = [
+    "REDIS_URL",
+    "UPSTASH_REDIS_URL",
+    "UPSTASH_REDIS_TOKEN",
+    "UPSTASH_REDIS_REST_URL",
+    "UPSTASH_REDIS_REST_TOKEN",
+    "REDIS_KEY_PREFIX",
+    "REDIS_DEFAULT_TTL",
+    "REDIS_MAX_CONNECTIONS",
+    "RAPTOR_SESSION_PEPPERS",
+];
+
+const NAMES: [&str; 6] = ["valkey-9.1", "redis-7.0", "cluster", "resp2", "upstash", "named"];
+
+/// Packages whose integration tests know nothing of a backend.
+const GROUND: [&str; 2] = ["raptor-core", "raptor-testkit"];
+
+/// Which suites a row runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Unit, integration and doc tests of the whole workspace.
+    Everything,
+    /// Every package's integration tests.
+    Integration,
+    /// The services' integration tests.
+    Services,
+}
+
+/// One engine with one backend.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) scope: Scope,
+    backend: &'static str,
+    /// What it runs on, or why it does not run.
+    pub(crate) engine: Result<Engine, String>,
+}
+
+impl Row {
+    /// The row in words.
+    pub(crate) fn told(&self) -> String {
+        let what = match self.scope {
+            Scope::Everything => "everything",
+            Scope::Integration => "integration tests",
+            Scope::Services => "services' integration tests",
+        };
+        match &self.engine {
+            Ok(engine) => format!("{what} on {}", describe(engine)),
+            Err(reason) => format!("not run: {reason}"),
+        }
+    }
+
+    /// Whether this test binary belongs to the row.
+    pub(crate) fn takes(&self, binary: &Binary) -> bool {
+        match self.scope {
+            Scope::Everything => true,
+            Scope::Integration => binary.is_integration(),
+            Scope::Services => {
+                binary.is_integration() && !GROUND.contains(&binary.package.as_str())
+            }
+        }
+    }
+
+    /// Tells a test process what to run on, and hides the user's own servers from it.
+    pub(crate) fn set_up(&self, engine: &Engine, command: &mut Command) {
+        for name in HIDDEN {
+            command.env_remove(name);
+        }
+        command.env(ENGINE_VARIABLE, &engine.binary).env(BACKEND_VARIABLE, self.backend);
+    }
+}
+
+/// The rows that `wanted` asks for: all when it is empty.
+pub(crate) fn plan(target: &Path, wanted: &[String]) -> Result<Vec<Row>> {
+    let named = std::env::var_os(ENGINE_VARIABLE).filter(|named| !named.is_empty());
+    let named = named.map(Engine::from_binary).transpose()?;
+    let mut rows = matrix(embedded(), redis70::find(target), named);
+    if wanted.is_empty() {
+        return Ok(rows);
+    }
+    let mut extra = Vec::new();
+    for name in wanted.iter().filter(|name| !NAMES.contains(&name.as_str())) {
+        if !Path::new(name).is_file() {
+            bail!("--engine {name}: neither a file nor one of {}", NAMES.join(", "));
+        }
+        let engine = Engine::from_binary(std::path::absolute(name)?)?;
+        let (major, minor, patch) = engine.version;
+        extra.push(Row {
+            name: format!("{}-{major}.{minor}.{patch}", engine.name),
+            scope: Scope::Everything,
+            backend: "standalone",
+            engine: Ok(engine),
+        });
+    }
+    rows.retain(|row| wanted.contains(&row.name));
+    rows.extend(extra);
+    if rows.is_empty() {
+        bail!("--engine named: {ENGINE_VARIABLE} is not set");
+    }
+    Ok(rows)
+}
+
+/// The embedded engine; where it cannot be had, any that can, so that a row says so by its name.
+fn embedded() -> Result<Engine, String> {
+    Engine::embedded().or_else(|missing| {
+        eprintln!("no embedded engine ({missing}); looking for another");
+        Engine::find().map_err(|error| error.to_string())
+    })
+}
+
+fn matrix(
+    main: Result<Engine, String>,
+    redis70: Result<Engine, String>,
+    named: Option<Engine>,
+) -> Vec<Row> {
+    let row = |name: &str, scope, backend, engine: &Result<Engine, String>| Row {
+        name: name.to_owned(),
+        scope,
+        backend,
+        engine: engine.clone(),
+    };
+    let main_name = match &main {
+        Ok(engine) if (engine.name, engine.version.0, engine.version.1) != ("valkey", 9, 1) => {
+            format!("{}-{}.{}", engine.name, engine.version.0, engine.version.1)
+        }
+        _ => NAMES[0].to_owned(),
+    };
+    let mut rows = vec![row(&main_name, Scope::Everything, "standalone", &main)];
+    if main_name != NAMES[0] {
+        let reason = "the embedded Valkey 9.1 is not to be had here".to_owned();
+        rows.push(row(NAMES[0], Scope::Everything, "standalone", &Err(reason)));
+    }
+    rows.push(row("redis-7.0", Scope::Integration, "standalone", &redis70));
+    for backend in ["cluster", "resp2", "upstash"] {
+        rows.push(row(backend, Scope::Services, backend, &main));
+    }
+    if let Some(named) = named {
+        let known = |engine: &Result<Engine, String>| {
+            engine.as_ref().is_ok_and(|engine| engine.binary == named.binary)
+        };
+        if !known(&main) && !known(&redis70) {
+            rows.push(row("named", Scope::Integration, "standalone", &Ok(named)));
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use raptor_testkit::EngineSource;
+
+    use super::*;
+
+    fn engine(name: &'static str, version: (u32, u32, u32)) -> Engine {
+        let binary = format!("/opt/{name}-{}", version.0).into();
+        Engine { binary, name, version, source: EngineSource::Given }
+    }
+
+    fn names(rows: &[Row]) -> Vec<&str> {
+        rows.iter().map(|row| row.name.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_a_row_with_a_reason() {
+        let rows = matrix(Ok(engine("valkey", (9, 1, 2))), Err("none here".into()), None);
+        assert_eq!(names(&rows), ["valkey-9.1", "redis-7.0", "cluster", "resp2", "upstash"]);
+        assert_eq!(rows[1].told(), "not run: none here");
+    }
+
+    #[test]
+    fn another_main_engine_does_not_pass_for_the_embedded_one() {
+        let rows = matrix(Ok(engine("redis", (7, 2, 4))), Err("none".into()), None);
+        assert_eq!(names(&rows)[..3], ["redis-7.2", "valkey-9.1", "redis-7.0"]);
+        assert!(rows[1].engine.is_err());
+    }
+
+    #[test]
+    fn the_users_engine_is_one_more_row_unless_it_runs_already() {
+        let valkey = engine("valkey", (9, 1, 2));
+        let old = engine("redis", (7, 0, 15));
+        let rows = matrix(Ok(valkey.clone()), Ok(old.clone()), Some(engine("redis", (8, 0, 0))));
+        assert_eq!(rows.last().map(|row| row.name.as_str()), Some("named"));
+        let rows = matrix(Ok(valkey), Ok(old.clone()), Some(old));
+        assert_eq!(rows.len(), 5);
+    }
+
+    #[test]
+    fn services_rows_leave_the_ground_out() {
+        let rows = matrix(Err("none".into()), Err("none".into()), None);
+        let binary = |package: &str, target: &str, kind: &str| Binary {
+            package: package.into(),
+            target: target.into(),
+            kind: kind.into(),
+            path: "x".into(),
+            folder: "x".into(),
+        };
+        let cluster = rows.iter().find(|row| row.name == "cluster").expect("a row");
+        assert!(cluster.takes(&binary("raptor-ops", "it", "test")));
+        assert!(!cluster.takes(&binary("raptor-core", "it", "test")));
+        assert!(!cluster.takes(&binary("raptor-ops", "raptor_ops", "lib")));
+        assert!(rows[1].takes(&binary("raptor-core", "it", "test")));
+        assert!(rows[0].takes(&binary("raptor-ops", "raptor_ops", "lib")));
+    }
+}
