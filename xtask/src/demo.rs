@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the main job, a small but real backend on a real server.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::engine::Running;
 use crate::{process, workspace};
 
 /// Variables by which the user names a server, in the order in which they count.
-const NAMED_BY: [&str; 3] = ["UPSTASH_REDIS_URL", "UPSTASH_REDIS_REST_URL", "REDIS_URL"];
+pub(crate) const NAMED_BY: [&str; 3] = ["UPSTASH_REDIS_URL", "UPSTASH_REDIS_REST_URL", "REDIS_URL"];
 
 /// Run the example backend on a private server: sessions, rate limits, usage; checks its books.
 ///
@@ -44,9 +44,13 @@ Examples:
   cargo xtask demo --url redis://127.0.0.1:6379 --requests 1000";
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let mut command = process::cargo();
-    command.args(["run", "--quiet", "--release", "--package", "raptor-backend-example"]);
-    command.arg("--manifest-path").arg(workspace::root().join("Cargo.toml")).arg("--");
+    eprintln!("building the backend (the first time takes some minutes) …");
+    let built = process::status(&mut backend("build"))?;
+    if !built.success() {
+        return Ok(process::exit_code(built));
+    }
+    let mut command = backend("run");
+    command.args(["--quiet", "--"]);
     let server = match server_named_by(&args.options, |name| std::env::var_os(name).is_some()) {
         Some(Named::Option) => {
             eprintln!("engine: the server that --url names");
@@ -65,10 +69,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Some(server)
         }
     };
-    eprintln!("building and starting the backend (the first build takes some minutes) …");
     let status = process::status(command.args(&args.options))?;
     drop(server);
     Ok(process::exit_code(status))
+}
+
+/// cargo for the example, in the user's folder: a trace file is named from there.
+fn backend(what: &str) -> Command {
+    let mut cargo = process::cargo();
+    cargo.args([what, "--release", "--package", "raptor-backend-example", "--manifest-path"]);
+    cargo.arg(workspace::root().join("Cargo.toml"));
+    cargo
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -90,8 +90,7 @@ impl Running {
     fn cluster() -> Result<Self> {
         let engine = Engine::find()?;
         let told = describe(&engine);
-        let cluster =
-            block_on(Cluster::builder().engine(engine).replicas_per_primary(1).start())?;
+        let cluster = block_on(Cluster::builder().engine(engine).replicas_per_primary(1).start())?;
         Ok(Self { url: cluster.url(), told, _servers: Servers::Cluster { _cluster: cluster } })
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -27,6 +27,8 @@ const PING_DEADLINE: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(250);
 /// How often an idle connection is asked for a sign of life.
 const IDLE_PING: Duration = Duration::from_secs(30);
+/// Calls that one connection carries at a time; more wait their turn, within their deadlines.
+const MAX_IN_FLIGHT: usize = 4_096;
 /// Pauses between attempts to connect: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
@@ -68,6 +70,7 @@ struct Shared {
     /// A connection is used only when the server says that it is a master.
     must_be_master: bool,
     state: watch::Sender<State>,
+    in_flight: Semaphore,
     /// Calls sent and not answered yet.
     outstanding: AtomicUsize,
     /// Answers so far: progress.
@@ -97,6 +100,7 @@ impl Lane {
             target,
             must_be_master,
             state,
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
             outstanding: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             suspect: AtomicBool::new(false),
@@ -121,6 +125,12 @@ impl Lane {
         batch: &[Request],
         deadline: Instant,
     ) -> Result<Vec<Answer>, CallError> {
+        let turn = tokio::time::timeout_at(deadline, self.shared.in_flight.acquire());
+        let Ok(Ok(_turn)) = turn.await else {
+            return Err(CallError::NotSent(format!(
+                "{MAX_IN_FLIGHT} calls were in flight before it"
+            )));
+        };
         loop {
             let connection = self.connection(deadline).await?;
             let unanswered = Unanswered::begin(&self.shared);

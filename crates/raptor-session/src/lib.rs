@@ -7,6 +7,7 @@
 //! | shard.rs | which of 256 slots a user's sessions live in |
 //! | metadata.rs | [`Metadata`]: named fields of any serde type |
 //! | data.rs | [`SessionData`]: what a session holds |
+//! | options.rs | [`SessionOptions`]: timeouts and peppers |
 //! | service.rs | [`SessionService`]: create, get, delete |
 //! | telemetry.rs | the metrics |
 //!
@@ -43,6 +44,7 @@
 
 mod data;
 mod metadata;
+mod options;
 mod pepper;
 mod service;
 mod shard;
@@ -51,7 +53,8 @@ mod token;
 
 pub use data::SessionData;
 pub use metadata::{MAX_FIELD_NAME_BYTES, MAX_FIELDS, MAX_METADATA_BYTES, Metadata};
+pub use options::SessionOptions;
 pub use pepper::{PEPPERS_VARIABLE, Peppers};
-pub use service::{SessionOptions, SessionService};
+pub use service::SessionService;
 pub use token::{Presented, SessionToken};
 pub use ulid::Ulid;

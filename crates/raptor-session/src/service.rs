@@ -1,7 +1,6 @@
 //! The service: creates sessions, reads and slides them, ends them; each in one round trip.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use raptor_core::keys::NO_PARTS;
@@ -11,7 +10,7 @@ use ulid::Ulid;
 
 use crate::data::{SessionData, corrupt};
 use crate::metadata::Metadata;
-use crate::pepper::Peppers;
+use crate::options::SessionOptions;
 use crate::shard::{shard_of, tag};
 use crate::telemetry;
 use crate::token::{Address, Presented, SessionToken};
@@ -22,56 +21,6 @@ static GET: LazyLock<Script> =
     LazyLock::new(|| Script::new("session.get", include_str!("lua/get.lua")));
 static DELETE: LazyLock<Script> =
     LazyLock::new(|| Script::new("session.delete", include_str!("lua/delete.lua")));
-
-/// No deadline is further away: ten years.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
-/// How a [`SessionService`] keeps sessions.
-#[derive(Clone, Debug)]
-pub struct SessionOptions {
-    idle: Duration,
-    absolute: Duration,
-    peppers: Peppers,
-}
-
-impl SessionOptions {
-    /// With these peppers: idle timeout 30 minutes, absolute timeout 12 hours.
-    #[must_use]
-    pub fn new(peppers: Peppers) -> Self {
-        let minute = Duration::from_secs(60);
-        Self { idle: 30 * minute, absolute: 12 * 60 * minute, peppers }
-    }
-
-    /// How long a session lives unused: 1 ms to the absolute timeout.
-    ///
-    /// Both timeouts are stored with each session when it is created.
-    #[must_use]
-    pub fn idle(mut self, idle: Duration) -> Self {
-        self.idle = idle;
-        self
-    }
-
-    /// How long a session lives however it is used: up to ten years.
-    #[must_use]
-    pub fn absolute(mut self, absolute: Duration) -> Self {
-        self.absolute = absolute;
-        self
-    }
-
-    fn validate(&self) -> Result<()> {
-        let bad = |why: &str| Err(Error::new(ErrorKind::Config, why));
-        if self.idle < Duration::from_millis(1) {
-            return bad("the idle timeout of sessions is below one millisecond");
-        }
-        if self.idle > self.absolute {
-            return bad("the idle timeout of sessions is longer than the absolute one");
-        }
-        if self.absolute > LONGEST {
-            return bad("the absolute timeout of sessions is longer than ten years");
-        }
-        Ok(())
-    }
-}
 
 /// Sessions on Redis. Cheap to clone.
 ///
@@ -356,6 +305,7 @@ mod tests {
     use raptor_testkit::Server;
 
     use super::*;
+    use crate::pepper::Peppers;
 
     /// What `create_session` does after a broken link, without the broken link.
     #[tokio::test]

@@ -24,6 +24,12 @@ pub enum Error {
         /// What was wrong with its answer.
         reason: String,
     },
+    /// The environment names a backend that does not exist.
+    #[error("RAPTOR_TEST_BACKEND={name} is no backend: say standalone, cluster, resp2 or upstash")]
+    UnknownBackend {
+        /// What it names.
+        name: String,
+    },
     /// A server process ended, or stayed silent, instead of becoming ready.
     #[error("the server did not start: {reason}. Its log ends:\n{log}")]
     Start {

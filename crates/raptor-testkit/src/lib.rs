@@ -29,6 +29,7 @@
 
 #![warn(missing_docs)]
 
+mod backend;
 mod cluster;
 mod cluster_builder;
 mod cluster_failover;
@@ -56,6 +57,7 @@ mod tls_identity;
 mod upstash;
 mod upstash_rules;
 
+pub use backend::{BACKEND_VARIABLE, Backend};
 pub use cluster::Cluster;
 pub use cluster_builder::ClusterBuilder;
 pub use cluster_failover::FailoverMode;

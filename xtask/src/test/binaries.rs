@@ -137,10 +137,14 @@ impl Binaries {
         let mut command = Command::new(&binary.path);
         command.current_dir(&binary.folder).env("CARGO_MANIFEST_DIR", &binary.folder);
         row.set_up(engine, &mut command);
-        let variable =
-            if cfg!(target_os = "macos") { "DYLD_FALLBACK_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
+        let variable = if cfg!(target_os = "macos") {
+            "DYLD_FALLBACK_LIBRARY_PATH"
+        } else {
+            "LD_LIBRARY_PATH"
+        };
         let present = std::env::var_os(variable).unwrap_or_default();
-        let folders = std::iter::once(self.libraries.clone()).chain(std::env::split_paths(&present));
+        let folders =
+            std::iter::once(self.libraries.clone()).chain(std::env::split_paths(&present));
         if let Ok(joined) = std::env::join_paths(folders) {
             command.env(variable, joined);
         }
@@ -183,7 +187,8 @@ pub(crate) fn watched(command: &mut Command, verbose: bool) -> Result<Outcome> {
 pub(crate) fn captured(command: &mut Command, verbose: bool) -> Result<(String, bool)> {
     let (reader, writer) = std::io::pipe().context("making a pipe")?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    let mut child = command.spawn().with_context(|| format!("running {}", process::shown(command)))?;
+    let mut child =
+        command.spawn().with_context(|| format!("running {}", process::shown(command)))?;
     // Our ends of the pipe must close, or the reader never sees its end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut reader = BufReader::new(reader);

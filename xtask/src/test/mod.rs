@@ -17,7 +17,7 @@ use self::report::Report;
 use self::rows::{Row, Scope};
 use crate::workspace::Metadata;
 
-/// Run all tests, on every engine and backend at hand; does all the set-up itself.
+/// Run all tests, on every engine and backend at hand; does all the set-up itself
 ///
 /// Builds once, then runs these rows:
 ///
@@ -84,7 +84,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     print!("{report}");
     let total = report.total();
-    println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
+    println!("{}", last_line(total));
+    if report.is_empty() {
+        eprintln!("error: no test matches; `cargo xtask help test` explains the options");
+        return Ok(ExitCode::FAILURE);
+    }
     let not_run = report.not_run();
     if args.strict && not_run > 0 {
         eprintln!("error: {not_run} suites did not run, and --strict asks for all");
@@ -116,4 +120,35 @@ fn run_row(row: &Row, binaries: &Binaries, args: &Args, report: &mut Report) -> 
         }
     }
     Ok(())
+}
+
+/// What scripts read: the sum over everything.
+fn last_line(total: Outcome) -> String {
+    format!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped)
+}
+
+/// Whether this is a [`last_line`].
+pub(crate) fn is_last_line(line: &str) -> bool {
+    let mut words = line.split([' ', ',']).filter(|word| !word.is_empty());
+    ["passed", "failed", "skipped"].iter().all(|what| {
+        let count = words.next().is_some_and(|word| word.parse::<usize>().is_ok());
+        count && words.next() == Some(what)
+    }) && words.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_known_again() {
+        let line = last_line(Outcome { passed: 211, failed: 0, skipped: 3, ..Outcome::default() });
+        assert_eq!(line, "211 passed, 0 failed, 3 skipped");
+        assert!(is_last_line(&line));
+        for other in
+            ["", "211 passed", "x passed, 0 failed, 3 skipped", "1 passed, 2 failed, 3 skipped."]
+        {
+            assert!(!is_last_line(other), "{other}");
+        }
+    }
 }

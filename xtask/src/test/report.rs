@@ -35,6 +35,11 @@ impl Report {
         outcomes.fold(Outcome::default(), |sum, one| sum + one)
     }
 
+    /// Whether nothing ran, nor was to run.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     /// How many suites did not run.
     pub(crate) fn not_run(&self) -> usize {
         self.lines.iter().filter(|line| line.result.is_err()).count()

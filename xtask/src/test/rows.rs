@@ -13,19 +13,6 @@ use crate::redis70;
 /// The variable by which tests of services learn their backend.
 const BACKEND_VARIABLE: &str = "RAPTOR_TEST_BACKEND";
 
-/// What tests must not see: they run on private servers only.
-const HIDDEN: [&str; 9] = [
-    "REDIS_URL",
-    "UPSTASH_REDIS_URL",
-    "UPSTASH_REDIS_TOKEN",
-    "UPSTASH_REDIS_REST_URL",
-    "UPSTASH_REDIS_REST_TOKEN",
-    "REDIS_KEY_PREFIX",
-    "REDIS_DEFAULT_TTL",
-    "REDIS_MAX_CONNECTIONS",
-    "RAPTOR_SESSION_PEPPERS",
-];
-
 const NAMES: [&str; 6] = ["valkey-9.1", "redis-7.0", "cluster", "resp2", "upstash", "named"];
 
 /// Packages whose integration tests know nothing of a backend.
@@ -79,11 +66,21 @@ impl Row {
 
     /// Tells a test process what to run on, and hides the user's own servers from it.
     pub(crate) fn set_up(&self, engine: &Engine, command: &mut Command) {
-        for name in HIDDEN {
-            command.env_remove(name);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(is_hidden) {
+                command.env_remove(name);
+            }
         }
         command.env(ENGINE_VARIABLE, &engine.binary).env(BACKEND_VARIABLE, self.backend);
     }
+}
+
+/// What tests must not see: the user's servers and secrets. They run on private servers only.
+fn is_hidden(name: &str) -> bool {
+    let raptors = name.strip_prefix("RAPTOR_").is_some_and(|rest| {
+        rest.ends_with("_URL") || rest == "SESSION_PEPPERS" || rest == "KEYRING"
+    });
+    raptors || name.starts_with("REDIS_") || name.starts_with("UPSTASH_")
 }
 
 /// The rows that `wanted` asks for: all when it is empty.
@@ -198,6 +195,16 @@ mod tests {
         assert_eq!(rows.last().map(|row| row.name.as_str()), Some("named"));
         let rows = matrix(Ok(valkey), Ok(old.clone()), Some(old));
         assert_eq!(rows.len(), 5);
+    }
+
+    #[test]
+    fn the_users_servers_and_secrets_are_hidden_from_tests() {
+        for name in ["REDIS_URL", "UPSTASH_REDIS_TOKEN", "RAPTOR_CACHE_URL", "RAPTOR_KEYRING"] {
+            assert!(is_hidden(name), "{name}");
+        }
+        for name in [ENGINE_VARIABLE, BACKEND_VARIABLE, redis70::VARIABLE, "PATH"] {
+            assert!(!is_hidden(name), "{name}");
+        }
     }
 
     #[test]

@@ -146,21 +146,25 @@ impl Topology {
     }
 }
 
-/// The pauses between resends of one call: 2 ms, doubling to 50 ms, never past the deadline.
+/// The pauses between resends of one call: 2 ms, doubling to 50 ms.
+///
+/// The last tenth of the call's time is left to the answer: a resend that could no longer be
+/// answered would turn a plain refusal into an unknown outcome.
 struct Backoff {
     pause: Duration,
-    deadline: Instant,
+    last_resend: Instant,
 }
 
 impl Backoff {
     fn new(deadline: Instant) -> Self {
-        Self { pause: Duration::from_millis(2), deadline }
+        let left = deadline.saturating_duration_since(Instant::now());
+        Self { pause: Duration::from_millis(2), last_resend: deadline - left / 10 }
     }
 
     /// Pauses, and says whether there is time for another try.
     async fn pause(&mut self, reason: &'static str) -> bool {
         let until = Instant::now() + self.pause;
-        if until >= self.deadline {
+        if until >= self.last_resend {
             return false;
         }
         tokio::time::sleep_until(until).await;

@@ -1,5 +1,6 @@
 //! Calls over every kind of connection: TCP, unix socket, TLS, ACL user, both protocols.
 
+use raptor_core::config::Protocol;
 use raptor_core::{ErrorKind, Key, RedisClient, RedisConfig, Reply, Script};
 use raptor_testkit::{Server, TlsFront, UpstashFront};
 
@@ -70,6 +71,9 @@ async fn tls_with_a_custom_ca() {
     let config = RedisConfig::builder().url(front.url()).ca_file(front.ca_file());
     let client = RedisClient::connect(config.build().expect("good settings")).await;
     set_and_get(&client.expect("connects")).await;
+    // Our connector names its crypto provider: none was installed for the process, and two of them
+    // in one build cannot make it panic.
+    assert!(rustls::crypto::CryptoProvider::get_default().is_none());
     let untrusting = RedisConfig::builder().url(front.url()).build().expect("good settings");
     let error = RedisClient::connect(untrusting).await.expect_err("an unknown CA is refused");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
@@ -162,6 +166,41 @@ async fn errors_are_typed() {
     let set = Script::new("test.set", "return redis.call('SET', KEYS[1], 'v')");
     let full = client.script(&set).key(&Key::raw("k")).run::<Reply>().await.expect_err("full");
     assert_eq!(full.kind(), ErrorKind::Capacity, "{full:?}");
+}
+
+#[tokio::test]
+async fn a_kept_reply_keeps_no_read_buffer_alive() {
+    let (_server, client) = fixture::server().await;
+    let key = Key::raw("k");
+    client.command("SET").key(&key).arg("v").run::<()>().await.expect("SET");
+    let kept: bytes::Bytes = client.command("GET").key(&key).run().await.expect("GET");
+    assert!(kept.is_unique(), "a slice of a shared buffer");
+}
+
+#[tokio::test]
+async fn a_set_that_was_not_done_is_not_reported_as_done() {
+    let (_server, client) = fixture::server().await;
+    let key = Key::raw("k");
+    for expected in [Some("OK".to_owned()), None] {
+        let done: Option<String> =
+            client.command("SET").key(&key).arg("v").arg("NX").run().await.expect("SET NX");
+        assert_eq!(done, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_password_of_any_bytes_is_a_password() {
+    // As one line of text, the second word would be an argument, and the second line a command.
+    let password = "two words\r\nFLUSHALL x";
+    let server = Server::start().await.expect("a server starts");
+    let mut set = raptor_testkit::redis::cmd("CONFIG");
+    set.arg("SET").arg("requirepass").arg(password);
+    server.query::<()>(&set).await.expect("CONFIG");
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let config = RedisConfig::builder().url(server.url()).token(password).protocol(protocol);
+        let client = RedisClient::connect(config.build().expect("good settings")).await;
+        set_and_get(&client.expect("connects")).await;
+    }
 }
 
 #[tokio::test]

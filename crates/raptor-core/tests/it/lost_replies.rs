@@ -102,3 +102,32 @@ async fn a_dropped_future_leaves_nothing_to_be_sent_again() {
     fixture::reconnected(&client).await;
     assert_eq!(fixture::seen(&server, "n").await, 1);
 }
+
+/// More calls than one connection carries at a time, and the link drops under them, again and
+/// again: fred's own bounded buffer would end the client for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_under_a_full_queue_leaves_the_client_alive() {
+    let (_server, proxy, client) = fixture::proxied().await;
+    for _ in 0..3 {
+        let calls: Vec<_> = (0..10_000)
+            .map(|n| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    client.command("INCR").key(&Key::raw(format!("n:{n}"))).run::<i64>().await
+                })
+            })
+            .collect();
+        let seen = proxy.count_requests(b"INCR");
+        until(Duration::from_secs(10), "traffic", async || seen.get() > 100)
+            .await
+            .expect("traffic");
+        proxy.cut();
+        for call in calls {
+            if let Err(error) = call.await.expect("ends") {
+                let kind = error.kind();
+                assert!(error.is_retryable() || kind == ErrorKind::OutcomeUnknown, "{error:?}");
+            }
+        }
+        fixture::reconnected(&client).await;
+    }
+}

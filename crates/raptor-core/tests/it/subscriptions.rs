@@ -90,3 +90,33 @@ async fn an_idle_black_hole_is_noticed() {
     }
     assert_eq!(next(&mut subscription).await, message("after"));
 }
+
+#[tokio::test]
+async fn a_slow_receiver_is_told_of_what_it_lost() {
+    let (_server, client) = fixture::server().await;
+    let mut subscription = client.subscribe(["c"]).await.expect("subscribes");
+    let flood = raptor_core::Script::new(
+        "test.flood",
+        "for n = 1, 5000 do redis.call('PUBLISH', 'c', n) end return 'ok'",
+    );
+    for _ in 0..10 {
+        client.script(&flood).run::<()>().await.expect("publishes");
+    }
+    publish(&client, "last").await;
+    let (mut messages, mut gaps) = (0, 0);
+    loop {
+        match next(&mut subscription).await {
+            Incoming::Gap => gaps += 1,
+            Incoming::Message { .. } => messages += 1,
+            _ => {}
+        }
+        // The gap is told once there is room for it; after it messages flow again.
+        if gaps > 0 {
+            publish(&client, "again").await;
+            if next(&mut subscription).await == message("again") {
+                break;
+            }
+        }
+    }
+    assert!(messages < 50_001 && gaps >= 1, "{messages} messages, {gaps} gaps");
+}

@@ -6,6 +6,7 @@
 //! | prices.rs | [`PriceBook`]: what a model cost at a given time |
 //! | period.rs | [`PeriodRule`] cuts time into [`Period`]s |
 //! | event.rs | [`UsageEvent`]: what happened, under an id that makes repeats harmless |
+//! | options.rs | [`UsageOptions`]: what is charged, and which times are accepted |
 //! | service.rs | [`UsageService`]: charges events |
 //! | report.rs | [`UsageReport`] and pages of it |
 //!
@@ -23,6 +24,7 @@
 
 mod event;
 mod money;
+mod options;
 mod period;
 mod prices;
 mod report;
@@ -30,8 +32,9 @@ mod service;
 
 pub use event::{Counts, MAX_COUNT, MAX_NAME_BYTES, UsageEvent};
 pub use money::{Cost, UnitPrice};
+pub use options::UsageOptions;
 pub use period::{Period, PeriodRule, PeriodUnit};
 pub use prices::{ModelPrice, PriceBook};
 pub use report::{Cursor, Dimension, Line, MAX_PAGE, Page, UsageReport, UsageTotals};
-pub use service::{OutOfWindow, Recorded, UsageOptions, UsageService};
+pub use service::{OutOfWindow, Recorded, UsageService};
 pub use ulid::Ulid;

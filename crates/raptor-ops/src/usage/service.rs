@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use super::event::{MAX_COUNT, UsageEvent};
 use super::money::Cost;
-use super::period::{Period, PeriodRule};
-use super::prices::PriceBook;
+use super::options::UsageOptions;
+use super::period::Period;
 use super::report::{
     Cursor, Dimension, MAX_PAGE, Page, REPORT_PAGE, UsageReport, corrupt, decode, newer_layout,
 };
@@ -25,68 +25,6 @@ const BUCKET_MS: i64 = 60 * 60 * 1_000;
 
 /// Ids are remembered so much longer than late events are accepted: clocks of a failover may differ.
 const SEEN_MARGIN_MS: i64 = BUCKET_MS;
-
-/// How a [`UsageService`] charges. All recorders of a workspace should have the same options.
-#[derive(Clone, Debug)]
-pub struct UsageOptions {
-    prices: PriceBook,
-    periods: Vec<PeriodRule>,
-    accept_late: Duration,
-    accept_ahead: Duration,
-}
-
-impl UsageOptions {
-    /// With these prices: days and months, events up to 24 h late and 60 s ahead of the server.
-    #[must_use]
-    pub fn new(prices: PriceBook) -> Self {
-        Self {
-            prices,
-            periods: vec![PeriodRule::DAY, PeriodRule::MONTH],
-            accept_late: Duration::from_secs(24 * 60 * 60),
-            accept_ahead: Duration::from_secs(60),
-        }
-    }
-
-    /// The periods to charge, 1 to 8 different ones.
-    #[must_use]
-    pub fn periods(mut self, rules: impl Into<Vec<PeriodRule>>) -> Self {
-        self.periods = rules.into();
-        self
-    }
-
-    /// How old an event may be when it is recorded, by the server's clock. Ids are remembered so
-    /// long, at some 80 bytes an event. At most the shortest retention of the charged periods.
-    #[must_use]
-    pub fn accept_late(mut self, late: Duration) -> Self {
-        self.accept_late = late;
-        self
-    }
-
-    /// How far an event may lie ahead of the server's clock; at most one hour.
-    #[must_use]
-    pub fn accept_ahead(mut self, ahead: Duration) -> Self {
-        self.accept_ahead = ahead;
-        self
-    }
-
-    fn validate(&self) -> Result<()> {
-        let bad = |why: String| Err(Error::new(ErrorKind::Config, why));
-        let rules = &self.periods;
-        if rules.is_empty() || rules.len() > 8 {
-            return bad(format!("usage needs 1 to 8 periods to charge, got {}", rules.len()));
-        }
-        if rules.iter().enumerate().any(|(i, rule)| rules[..i].contains(rule)) {
-            return bad("usage would charge the same period twice".to_owned());
-        }
-        if rules.iter().any(|rule| rule.unit().retention() < self.accept_late) {
-            return bad("usage accepts events later than it keeps a charged period".to_owned());
-        }
-        if self.accept_ahead > Duration::from_secs(60 * 60) {
-            return bad("usage accepts events more than one hour ahead".to_owned());
-        }
-        Ok(())
-    }
-}
 
 /// What became of a recorded event.
 #[must_use]

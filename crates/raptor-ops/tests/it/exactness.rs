@@ -17,7 +17,7 @@ async fn totals_past_2_to_the_53_stay_exact() {
         expected += tokens;
         let _ = f.usage.record(&event(n).input(tokens)).await.expect("charged");
     }
-    assert!(expected > 1 << 53 && expected % 2 == 0);
+    assert!(expected > 1 << 53 && expected.is_multiple_of(2));
     let _ = f.usage.record(&event(100).input(1)).await.expect("charged");
     let totals = f.report("acme", PeriodRule::DAY).await.totals;
     assert_eq!(totals.counts.input, expected + 1);

@@ -31,6 +31,12 @@ async fn pages_see_every_user_once_in_order() {
         let names: Vec<Option<String>> = lines.into_iter().map(|line| line.name).collect();
         assert_eq!(names, expected, "pages of {limit}");
     }
+    let day = period(PeriodRule::DAY, NOW);
+    let after = Cursor::after("u02399");
+    for (limit, last) in [(99, false), (100, true), (101, true)] {
+        let page = f.usage.breakdown("acme", &day, Dimension::User, Some(&after), limit).await;
+        assert_eq!(page.expect("a page").next.is_none(), last, "the last 100 by {limit}");
+    }
     let report = f.report("acme", PeriodRule::DAY).await;
     assert_eq!(report.by_user.lines.len(), 100);
     assert_eq!(report.by_user.next, Some(Cursor::after("u00099")));

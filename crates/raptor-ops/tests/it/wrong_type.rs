@@ -60,6 +60,7 @@ async fn a_newer_layout_is_refused_by_both_and_left_alone() {
     let before = f.dump().await;
     let error = f.usage.record(&attributed(1)).await.expect_err("newer");
     assert_eq!(error.kind(), ErrorKind::Codec);
+    assert!(error.to_string().contains("newer layout"), "{error}");
     let period = PeriodRule::MONTH.period_at(NOW).expect("a period");
     let error = f.usage.report("acme", &period).await.expect_err("newer");
     assert_eq!(error.kind(), ErrorKind::Codec);

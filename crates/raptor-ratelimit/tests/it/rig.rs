@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use raptor_core::{RedisClient, RedisConfig};
 use raptor_ratelimit::{AcquireOptions, Decision, Limit, RateLimitService, Subject};
-use raptor_testkit::{Server, redis};
+use raptor_testkit::{Backend, redis};
 use time::OffsetDateTime;
 
 /// Some whole minute of 2025, in microseconds.
@@ -14,15 +14,15 @@ pub(crate) const START_US: u64 = 1_760_000_040_000_000;
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Rig {
-    pub(crate) server: Server,
+    pub(crate) backend: Backend,
     pub(crate) service: RateLimitService,
 }
 
 impl Rig {
     pub(crate) async fn start() -> Result<Self> {
-        let server = Server::start().await?;
-        let client = RedisClient::connect(RedisConfig::from_url(server.url())?).await?;
-        Ok(Self { server, service: RateLimitService::new(client) })
+        let backend = Backend::start().await?;
+        let client = RedisClient::connect(RedisConfig::from_url(backend.url())?).await?;
+        Ok(Self { backend, service: RateLimitService::new(client) })
     }
 
     /// `cost` of `limits` for user `u` at endpoint `e`, at `now_us`.
@@ -41,7 +41,7 @@ impl Rig {
     where
         T: redis::FromRedisValue + Send + 'static,
     {
-        Ok(self.server.query(command).await?)
+        Ok(self.backend.query(command).await?)
     }
 }
 

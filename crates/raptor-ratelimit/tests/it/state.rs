@@ -95,7 +95,7 @@ async fn an_idle_key_vanishes_after_a_window_and_a_bucket() -> Result<()> {
     for _ in 0..12 {
         assert!(rig.one(&limit).await?.is_allowed());
         let ttl: i64 = rig.query(redis::cmd("PTTL").arg(key("60s"))).await?;
-        assert!((59_900..=61_002).contains(&ttl), "{ttl}");
+        assert!((55_000..=61_002).contains(&ttl), "{ttl}");
     }
     let short = Limit::strict(1, Duration::from_millis(60))?;
     assert!(rig.one(&short).await?.is_allowed());

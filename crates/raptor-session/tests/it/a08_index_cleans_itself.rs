@@ -54,6 +54,25 @@ async fn scores_move_with_the_slide_and_the_ended_are_pruned() {
     assert_eq!(f.int(redis::cmd("ZCARD").arg(&index)).await, 1);
 }
 
+/// The index lives as long as its longest-lived session: both write and use prolong it, neither shortens it.
+#[tokio::test]
+async fn the_index_outlives_each_of_its_sessions() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(60_000, 600_000));
+    let token = create(&sessions, "ann").await;
+    let index = f.keys("*session~user:*").await.remove(0);
+    let is_minute = |ms: i64| (55_000..=60_000).contains(&ms);
+    assert!(is_minute(f.int(redis::cmd("PTTL").arg(&index)).await));
+    f.run(redis::cmd("PEXPIRE").arg(&index).arg(10_000)).await;
+    create(&sessions, "ann").await;
+    assert!(is_minute(f.int(redis::cmd("PTTL").arg(&index)).await));
+    f.run(redis::cmd("PEXPIRE").arg(&index).arg(10_000)).await;
+    assert!(is_alive(&sessions, &token).await);
+    assert!(is_minute(f.int(redis::cmd("PTTL").arg(&index)).await));
+    create(&f.with(options(1_000, 1_000)), "ann").await;
+    assert!(is_minute(f.int(redis::cmd("PTTL").arg(&index)).await));
+}
+
 #[tokio::test]
 async fn a_session_taken_off_the_index_is_not_put_back_by_its_use() {
     let f = Fixture::start().await;

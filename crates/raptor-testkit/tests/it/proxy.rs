@@ -55,7 +55,10 @@ async fn delay_moves_replies_and_keeps_their_order_and_rate() {
     assert!(replies.starts_with(":1\r\n$1\r\n1\r\n:2\r\n$1\r\n2\r\n"), "{replies}");
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(110), "{took:?}");
-    assert!(took < Duration::from_millis(5 * 80), "delays must not add up: {took:?}");
+    assert!(
+        took < Duration::from_millis(10 * 80),
+        "the delays of ten replies must not add up: {took:?}"
+    );
 }
 
 #[tokio::test]
@@ -67,14 +70,14 @@ async fn a_black_hole_swallows_both_directions_for_ever() {
     idle.ask("PING", "+PONG").await;
     proxy.set(Fault::BlackHole);
     busy.send("INCR n\r\n").await;
-    assert_eq!(busy.see().await, Seen::Silence);
+    busy.stays_silent().await;
     let mut opened_within = Wire::open(proxy.addr()).await;
     opened_within.send("INCR n\r\n").await;
-    assert_eq!(opened_within.see().await, Seen::Silence);
+    opened_within.stays_silent().await;
     proxy.set(Fault::Pass);
     for hole in [&mut busy, &mut opened_within] {
         hole.send("INCR n\r\n").await;
-        assert_eq!(hole.see().await, Seen::Silence);
+        hole.stays_silent().await;
     }
     assert_eq!(counter(&server).await, None);
     idle.ask("PING", "+PONG").await;
@@ -88,7 +91,7 @@ async fn a_black_hole_hides_the_servers_death() {
     wire.ask("PING", "+PONG").await;
     proxy.set(Fault::BlackHole);
     server.kill().expect("kill");
-    assert_eq!(wire.see().await, Seen::Silence);
+    wire.stays_silent().await;
     proxy.cut();
     assert_eq!(wire.see().await, Seen::Closed);
 }
@@ -100,11 +103,12 @@ async fn swallowed_replies_were_executed() {
     wire.ask("INCR n", ":1").await;
     proxy.set(Fault::SwallowReplies);
     wire.send("INCR n\r\n").await;
-    assert_eq!(wire.see().await, Seen::Silence);
+    wire.stays_silent().await;
     assert_eq!(counter(&server).await, Some(2));
     proxy.set(Fault::Pass);
     wire.send("INCR n\r\n").await;
-    assert_eq!(wire.see().await, Seen::Silence, "no reply may arrive in another's place");
+    // No reply may arrive in another's place.
+    wire.stays_silent().await;
     Wire::open(proxy.addr()).await.ask("INCR n", ":4").await;
 }
 

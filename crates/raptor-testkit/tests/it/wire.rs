@@ -11,13 +11,14 @@ use tokio::time::timeout;
 /// How long silence must last to count as silence.
 pub(crate) const SILENCE: Duration = Duration::from_millis(150);
 
+/// How long something may take that must happen; a busy machine is slow.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What came back.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// These bytes, then nothing more for now.
+    /// These bytes; more may follow.
     Bytes(String),
-    /// Nothing at all, and the socket is open.
-    Silence,
     /// The other side closed in good order.
     Closed,
     /// The connection was reset.
@@ -37,14 +38,25 @@ impl Wire {
         self.0.write_all(bytes.as_ref()).await.expect("send");
     }
 
+    /// Waits for the next thing to happen.
     pub(crate) async fn see(&mut self) -> Seen {
+        timeout(PATIENCE, self.next()).await.expect("something happens")
+    }
+
+    /// Checks that nothing comes, and that the socket stays open, for long enough to believe it.
+    pub(crate) async fn stays_silent(&mut self) {
+        if let Ok(seen) = timeout(SILENCE, self.next()).await {
+            panic!("no silence but {seen:?}");
+        }
+    }
+
+    async fn next(&mut self) -> Seen {
         let mut buffer = vec![0; 64 * 1024];
-        match timeout(SILENCE, self.0.read(&mut buffer)).await {
-            Err(_) => Seen::Silence,
-            Ok(Ok(0)) => Seen::Closed,
-            Ok(Ok(length)) => Seen::Bytes(String::from_utf8_lossy(&buffer[..length]).into_owned()),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => Seen::Reset,
-            Ok(Err(error)) => panic!("reading: {error}"),
+        match self.0.read(&mut buffer).await {
+            Ok(0) => Seen::Closed,
+            Ok(length) => Seen::Bytes(String::from_utf8_lossy(&buffer[..length]).into_owned()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Seen::Reset,
+            Err(error) => panic!("reading: {error}"),
         }
     }
 
@@ -52,7 +64,7 @@ impl Wire {
     pub(crate) async fn exactly(&mut self, length: usize) -> String {
         let mut buffer = vec![0; length];
         let reading = self.0.read_exact(&mut buffer);
-        timeout(Duration::from_secs(10), reading).await.expect("in time").expect("all bytes");
+        timeout(PATIENCE, reading).await.expect("in time").expect("all bytes");
         String::from_utf8_lossy(&buffer).into_owned()
     }
 

@@ -128,6 +128,12 @@ async fn live_slot_migration_for_sixty_seconds_under_sixty_four_callers() {
         assert_eq!(stored(&client, key).await, tally.done, "{key} executed once each");
         calls += tally.done;
     }
+    for node in cluster.nodes() {
+        let clients: String =
+            node.query(redis::cmd("CLIENT").arg("LIST")).await.expect("CLIENT LIST");
+        let ours = clients.lines().filter(|line| line.contains("addr=127.0.0.1")).count();
+        assert!(ours < 10, "redirections open no connection each: {ours}\n{clients}");
+    }
     println!("{migrations} slots moved under {calls} calls, no error, none twice");
     assert!(migrations >= 8 && calls > 1_000, "{migrations} migrations, {calls} calls");
 }

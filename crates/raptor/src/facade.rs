@@ -1,0 +1,82 @@
+//! `Raptor`: one client, and the services over it.
+
+use raptor_core::{RedisClient, RedisConfig, Result};
+
+/// Hands out services that share one client. Cheap to clone.
+///
+/// Services are cheap too: make one where it is needed, or keep it. Each can as well be made by its
+/// own constructor from any [`RedisClient`], for example to keep one service on a server of its own.
+///
+/// ```no_run
+/// # async fn tour() -> raptor::core::Result<()> {
+/// let raptor = raptor::Raptor::from_env().await?;
+/// # #[cfg(feature = "ratelimit")]
+/// let limits = raptor.rate_limits();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Raptor {
+    client: RedisClient,
+}
+
+impl Raptor {
+    /// Services over a client that is there already. Sends nothing.
+    #[must_use]
+    pub fn new(client: RedisClient) -> Self {
+        Self { client }
+    }
+
+    /// Connects, and waits until calls can be served.
+    ///
+    /// # Errors
+    /// As [`RedisClient::connect`].
+    pub async fn connect(config: RedisConfig) -> Result<Self> {
+        Ok(Self::new(RedisClient::connect(config).await?))
+    }
+
+    /// Connects to the server that the environment names (`REDIS_URL`, `UPSTASH_REDIS_URL` …).
+    ///
+    /// # Errors
+    /// As [`RedisConfig::from_env`] and [`RedisClient::connect`].
+    pub async fn from_env() -> Result<Self> {
+        Self::connect(RedisConfig::from_env()?).await
+    }
+
+    /// The client that the services share.
+    #[must_use]
+    pub fn client(&self) -> &RedisClient {
+        &self.client
+    }
+
+    /// Sessions.
+    ///
+    /// # Errors
+    /// [`Config`](raptor_core::ErrorKind::Config) when the options contradict each other.
+    #[cfg(feature = "session")]
+    pub fn sessions(
+        &self,
+        options: raptor_session::SessionOptions,
+    ) -> Result<raptor_session::SessionService> {
+        raptor_session::SessionService::new(self.client.clone(), options)
+    }
+
+    /// Rate limits.
+    #[cfg(feature = "ratelimit")]
+    #[must_use]
+    pub fn rate_limits(&self) -> raptor_ratelimit::RateLimitService {
+        raptor_ratelimit::RateLimitService::new(self.client.clone())
+    }
+
+    /// Usage metering.
+    ///
+    /// # Errors
+    /// [`Config`](raptor_core::ErrorKind::Config) when the options contradict each other.
+    #[cfg(feature = "ops")]
+    pub fn usage(
+        &self,
+        options: raptor_ops::usage::UsageOptions,
+    ) -> Result<raptor_ops::usage::UsageService> {
+        raptor_ops::usage::UsageService::new(self.client.clone(), options)
+    }
+}

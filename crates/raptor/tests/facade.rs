@@ -1,0 +1,41 @@
+//! Every service of the facade works over the one client, on a real server.
+
+use std::time::Duration;
+
+use raptor::Raptor;
+use raptor::core::RedisConfig;
+use raptor::ops::usage::{ModelPrice, PeriodRule, PriceBook, UsageEvent, UsageOptions};
+use raptor::ratelimit::{AcquireOptions, Limit, Outcome, Subject};
+use raptor::session::{Metadata, Peppers, SessionOptions};
+use raptor_testkit::Server;
+
+#[tokio::test]
+async fn services_share_a_client() {
+    let server = Server::start().await.expect("a server");
+    let config = RedisConfig::from_url(server.url()).expect("a config");
+    let raptor = Raptor::connect(config).await.expect("a connection");
+
+    let peppers = Peppers::parse("t:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
+    let options = SessionOptions::new(peppers.expect("peppers"));
+    let sessions = raptor.sessions(options).expect("a service");
+    let token = sessions.create_session("ann", "acme", &Metadata::new()).await.expect("created");
+    let session = sessions.get_session(&token).await.expect("an answer").expect("a session");
+    assert_eq!(session.user, "ann");
+
+    let subject = Subject::new("ann", "POST /chat").expect("a subject");
+    let limit = Limit::strict(1, Duration::from_secs(60)).expect("a limit");
+    let limits = raptor.rate_limits();
+    let one = AcquireOptions::default();
+    let acquire = || limits.acquire(&subject, std::slice::from_ref(&limit), &one);
+    assert_eq!(acquire().await.expect("a decision").outcome, Outcome::Allowed);
+    let second = acquire().await.expect("a decision").outcome;
+    assert!(matches!(second, Outcome::Denied { .. }), "{second:?}");
+
+    let prices = PriceBook::new().with_price("mini", ModelPrice::FREE);
+    let usage = raptor.usage(UsageOptions::new(prices)).expect("a service");
+    let event = UsageEvent::new("acme", "mini").input(7);
+    let _ = usage.record(&event).await.expect("recorded");
+    let month = PeriodRule::MONTH.period_at(time::OffsetDateTime::now_utc()).expect("a period");
+    let report = usage.report("acme", &month).await.expect("a report");
+    assert_eq!(report.totals.counts.input, 7);
+}
