@@ -17,6 +17,8 @@ use crate::script::{self, Script};
 use crate::telemetry;
 use crate::topology::{Failure, Route};
 
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A call that is being put together: keys, arguments, options, then [`run`](Call::run).
 ///
 /// Dropping the future of `run` before it was polled sends nothing; dropping it later leaves the
@@ -97,6 +99,9 @@ impl<'a> Call<'a> {
     }
 
     /// Ends the call, resends included, after `timeout` instead of the configured time.
+    ///
+    /// A server that is silent to everybody for more than three seconds is given up, and the call
+    /// with it, however long this is.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -150,7 +155,8 @@ impl<'a> Sent<'a> {
     }
 
     pub(crate) async fn send(&self, request: &Request) -> Result<Reply, Failure> {
-        let deadline = self.started + self.timeout;
+        // Longer than anybody waits, where the sum cannot be told.
+        let deadline = self.started.checked_add(self.timeout).unwrap_or(self.started + A_YEAR);
         self.client.topology().call(self.route, request, self.size, deadline).await
     }
 

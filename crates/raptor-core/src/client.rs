@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::RedisConfig;
@@ -22,6 +23,7 @@ pub struct RedisClient {
 struct Inner {
     config: RedisConfig,
     topology: Topology,
+    closed: watch::Sender<bool>,
 }
 
 impl RedisClient {
@@ -44,7 +46,7 @@ impl RedisClient {
     /// [`Config`](ErrorKind::Config) when TLS cannot be set up.
     pub fn connect_lazy(config: RedisConfig) -> Result<Self> {
         let topology = Topology::start(&config)?;
-        Ok(Self { inner: Arc::new(Inner { config, topology }) })
+        Ok(Self { inner: Arc::new(Inner { config, topology, closed: watch::Sender::new(false) }) })
     }
 
     /// Waits until calls can be served, at most the connect timeout.
@@ -88,9 +90,18 @@ impl RedisClient {
         self.inner.config.key_space()
     }
 
-    /// Closes all connections now, for every clone; calls under way end with an error.
+    /// Closes all connections now, for every clone: calls under way end with an error, and
+    /// subscriptions end. To lose nothing, await your calls first; dropping the last clone is enough
+    /// then.
     pub fn close(&self) {
+        self.inner.closed.send_replace(true);
         self.inner.topology.close();
+    }
+
+    /// Resolves when the client is closed.
+    pub(crate) async fn closed(&self) {
+        // The sender is ours, so this cannot fail.
+        let _ = self.inner.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     pub(crate) fn topology(&self) -> &Topology {

@@ -292,7 +292,8 @@ impl Command {
 impl RedisClient {
     /// A generic command; add keys and arguments in the command's own order, then run it.
     ///
-    /// Keys are given by [`Call::key`], which routes the call on a cluster. One round trip.
+    /// Keys are given by [`Call::key`], which routes the call on a cluster; a command without a key
+    /// goes to one of the primaries, whichever. One round trip.
     /// Replies that may be arrays travel through a script: an integer in them is exact up to 2^53,
     /// and at most 7,000 arguments are taken.
     ///

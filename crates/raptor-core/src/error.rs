@@ -147,6 +147,8 @@ impl Error {
 /// An error reply cut to a bounded, one-line text: it may quote what a user sent.
 fn printable(reply: &str) -> String {
     const LIMIT: usize = 200;
+    // `ERR unknown command 'X', with args beginning with: …` quotes what was sent.
+    let reply = reply.split(", with args beginning with").next().unwrap_or_default();
     let mut text: String =
         reply.chars().take(LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if reply.chars().nth(LIMIT).is_some() {
@@ -203,5 +205,7 @@ mod tests {
     fn server_text_is_bounded_and_one_line() {
         let text = Error::from_server(&format!("ERR {}\r\nx", "é".repeat(10_000))).to_string();
         assert!(text.chars().count() < 250 && !text.contains('\n'), "{text}");
+        let quoting = "ERR unknown command 'X', with args beginning with: 's3cret' ";
+        assert!(!Error::from_server(quoting).to_string().contains("s3cret"));
     }
 }

@@ -61,7 +61,7 @@ impl Node {
     ) -> Result<Vec<Answer>, CallError> {
         let large = size == Size::Large || batch.iter().map(Request::size).sum::<usize>() > LARGE;
         match &self.large {
-            Some(lane) if large => {
+            Some(lane) if large && !self.small.is_closed() => {
                 let start = || Lane::start(self.target.clone(), self.must_be_master);
                 lane.get_or_init(start).call(batch, deadline).await
             }

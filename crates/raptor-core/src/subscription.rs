@@ -79,8 +79,14 @@ impl RedisClient {
         }
         let subscriber = self.open_subscriber(&channels).await?;
         let (sender, incoming) = mpsc::channel(CAPACITY);
-        let feed = feed(self.clone(), channels, subscriber, sender);
-        Ok(Subscription { incoming, task: tokio::spawn(feed).abort_handle() })
+        let client = self.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = feed(client.clone(), channels, subscriber, sender) => {}
+                () = client.closed() => {}
+            }
+        });
+        Ok(Subscription { incoming, task: task.abort_handle() })
     }
 
     async fn open_subscriber(&self, channels: &[String]) -> Result<Box<dyn Subscriber>> {

@@ -114,6 +114,11 @@ impl Lane {
         matches!(*self.shared.state.borrow(), State::Up(_))
     }
 
+    /// Whether [`close`](Self::close) was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(*self.shared.state.borrow(), State::Closed)
+    }
+
     /// Waits for the first outcome of connecting.
     pub(crate) async fn ready(&self, deadline: Instant) -> Result<(), CallError> {
         self.connection(deadline).await.map(drop)
@@ -140,7 +145,7 @@ impl Lane {
                     return checked(batch, answers).inspect_err(|_| connection.close());
                 }
                 Ok(Err(SendError::NotSent(why))) => {
-                    unanswered.answered();
+                    unanswered.never_sent();
                     self.until_replaced(&connection, deadline, why).await?;
                 }
                 Ok(Err(SendError::Lost(why))) => return Err(CallError::Lost(why)),
@@ -211,25 +216,29 @@ fn closed() -> CallError {
 /// Counts a call as outstanding; if it ends without an answer the connection becomes suspect.
 struct Unanswered<'a> {
     shared: &'a Shared,
-    answered: bool,
+    suspicious: bool,
 }
 
 impl<'a> Unanswered<'a> {
     fn begin(shared: &'a Shared) -> Self {
         shared.outstanding.fetch_add(1, Ordering::Relaxed);
-        Self { shared, answered: false }
+        Self { shared, suspicious: true }
     }
 
     fn answered(mut self) {
-        self.answered = true;
+        self.suspicious = false;
         self.shared.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn never_sent(mut self) {
+        self.suspicious = false;
     }
 }
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         self.shared.outstanding.fetch_sub(1, Ordering::Relaxed);
-        if !self.answered {
+        if self.suspicious {
             self.shared.suspect.store(true, Ordering::Relaxed);
         }
     }

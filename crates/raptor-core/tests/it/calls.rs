@@ -1,5 +1,7 @@
 //! Calls over every kind of connection: TCP, unix socket, TLS, ACL user, both protocols.
 
+use std::time::Duration;
+
 use raptor_core::config::Protocol;
 use raptor_core::{ErrorKind, Key, RedisClient, RedisConfig, Reply, Script};
 use raptor_testkit::{Server, TlsFront, UpstashFront};
@@ -234,8 +236,10 @@ async fn a_call_dropped_before_its_first_poll_sends_nothing() {
 async fn a_closed_client_says_so() {
     let (_server, client) = fixture::server().await;
     client.clone().close();
-    let error = client.command("PING").run::<()>().await.expect_err("closed");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    for size in [1, 1 << 20] {
+        let call = client.command("ECHO").arg(vec![b'x'; size]).timeout(Duration::MAX);
+        assert_eq!(call.run::<()>().await.expect_err("closed").kind(), ErrorKind::Unavailable);
+    }
 }
 
 #[tokio::test]

@@ -120,3 +120,12 @@ async fn a_slow_receiver_is_told_of_what_it_lost() {
     }
     assert!(messages < 50_001 && gaps >= 1, "{messages} messages, {gaps} gaps");
 }
+
+#[tokio::test]
+async fn closing_the_client_ends_its_subscriptions() {
+    let (_server, client) = fixture::server().await;
+    let mut subscription = client.subscribe(["c"]).await.expect("subscribes");
+    client.close();
+    let ended = tokio::time::timeout(Duration::from_secs(5), subscription.next()).await;
+    assert_eq!(ended.expect("in time"), None);
+}
