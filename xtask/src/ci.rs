@@ -67,7 +67,9 @@ fn steps(metadata: &Metadata, run: &mut Run) -> Result<()> {
     run.test()?;
     run.step("demo", &["xtask", "demo", "--requests", "2000"])?;
     if root().join(TRACE).is_file() {
-        run.step("demo on the trace", &["xtask", "demo", "--trace", TRACE])?;
+        for limit in [&[][..], &["--limit", "unlimited"]] {
+            run.step("demo on the trace", &[&["xtask", "demo", "--trace", TRACE], limit].concat())?;
+        }
     } else {
         eprintln!("── no {TRACE} here: the demo on real traffic did not run");
     }

@@ -35,6 +35,7 @@ Options (the backend's):
   --trace FILE     replay a CSV with the columns TIMESTAMP,ContextTokens,GeneratedTokens
   --requests N     generate N requests
   --tenants N      of N tenants
+  --limit N/S      N requests a user in any S seconds, or `unlimited`
   --speed X        pace the arrivals: 1 = as recorded; without it, as fast as it goes
 
 Examples:
@@ -69,9 +70,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Some(server)
         }
     };
+    leave_interrupts_to_the_backend()?;
     let status = process::status(command.args(&args.options))?;
     drop(server);
     Ok(process::exit_code(status))
+}
+
+/// Ctrl-C reaches the backend too: it ends in good order, on a server that is still there.
+fn leave_interrupts_to_the_backend() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async { while tokio::signal::ctrl_c().await.is_ok() {} });
+    });
+    Ok(())
 }
 
 /// cargo for the example, in the user's folder: a trace file is named from there.

@@ -1,11 +1,13 @@
 //! `Script`: Lua that runs atomically beside the data, called by its SHA-1.
 //!
 //! Every script is sent in a small frame of ours. It takes a *tag* off the end of ARGV, runs the
-//! script, and answers `{tag, "R", result}`, or `{tag, "E", message}` when the script returned an
-//! error of its own. Two things follow by construction, for our scripts and for users':
-//! no reply begins with bytes that a tenant chose (a client library might take those for a
-//! pub/sub message and hand every later reply to the wrong caller), and a reply that belongs to
-//! another call is seen as such.
+//! script, and answers `{tag, "R", result}`, or `{tag, "E", message}` when the script raised or
+//! returned an error. Three things follow by construction, for our scripts and for users': no
+//! reply begins with bytes that a tenant chose (a client library might take those for a pub/sub
+//! message and hand every later reply to the wrong caller); a reply that belongs to another call
+//! is seen as such; and an error from *inside* a script, which may have written already, is never
+//! taken for a server's refusal to run it (`MOVED`, `TRYAGAIN` …), after which a request is sent
+//! again.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,8 +73,9 @@ fn frame(source: &str) -> String {
         "{shebang}{newline}local raptor_tag = table.remove(ARGV) \
          local function raptor_body() {body}\n\
          end\n\
-         local reply = raptor_body()\n\
-         if type(reply) == 'table' and reply.err then return {{raptor_tag, 'E', reply.err}} end\n\
+         local ran, reply = pcall(raptor_body)\n\
+         local failed = type(reply) == 'table' and reply.err or not ran and tostring(reply)\n\
+         if failed then return {{raptor_tag, 'E', failed}} end\n\
          return {{raptor_tag, 'R', reply}}\n"
     )
 }

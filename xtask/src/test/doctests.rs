@@ -7,7 +7,7 @@ use raptor_testkit::Engine;
 
 use super::Args;
 use super::binaries::captured;
-use super::outcome::{Outcome, result_line};
+use super::outcome::{Outcome, failed_test, result_line};
 use super::rows::Row;
 use crate::{process, workspace};
 
@@ -38,7 +38,7 @@ pub(crate) fn run(row: &Row, engine: &Engine, args: &Args) -> Result<Vec<(String
     if let Some((_, first)) = outcomes.first_mut() {
         first.took = started.elapsed();
     }
-    let sum = outcomes.iter().fold(Outcome::default(), |sum, (_, outcome)| sum + *outcome);
+    let sum = outcomes.iter().fold(Outcome::default(), |sum, (_, outcome)| sum + outcome.clone());
     if sum.failed > 0 && !args.verbose {
         eprintln!("{text}");
     }
@@ -54,7 +54,9 @@ fn read(text: &str) -> Vec<(String, Outcome)> {
         if let Some(package) = line.trim().strip_prefix("Doc-tests ") {
             outcomes.push((package.replace('_', "-"), Outcome::default()));
         } else if let (Some(result), Some((_, sum))) = (result_line(line), outcomes.last_mut()) {
-            *sum = *sum + result;
+            *sum = std::mem::take(sum) + result;
+        } else if let (Some(name), Some((_, sum))) = (failed_test(line), outcomes.last_mut()) {
+            sum.failures.push(name.to_owned());
         }
     }
     outcomes

@@ -32,12 +32,14 @@ impl Tests {
 }
 
 /// How many tests ended how, and how long it took.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
     pub(crate) took: Duration,
+    /// Names of those that failed, as far as they are known.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Outcome {
@@ -65,6 +67,7 @@ impl Add for Outcome {
             failed: self.failed + other.failed,
             skipped: self.skipped + other.skipped,
             took: self.took + other.took,
+            failures: [self.failures, other.failures].concat(),
         }
     }
 }
@@ -83,7 +86,13 @@ impl fmt::Display for Outcome {
 pub(crate) fn read(text: &str, ended_well: bool, took: Duration) -> Outcome {
     let sum = text.lines().filter_map(result_line).fold(Outcome::default(), Add::add);
     let failed = if ended_well { sum.failed } else { sum.failed.max(1) };
-    Outcome { failed, took, ..sum }
+    let failures = text.lines().filter_map(failed_test).map(str::to_owned).collect();
+    Outcome { failed, took, failures, ..sum }
+}
+
+/// `test keys::distinct ... FAILED`
+pub(crate) fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
 /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.02s`
@@ -97,6 +106,7 @@ pub(crate) fn result_line(line: &str) -> Option<Outcome> {
         failed: count(" failed")?,
         skipped: count(" ignored")?,
         took: Duration::ZERO,
+        failures: Vec::new(),
     })
 }
 
@@ -130,12 +140,14 @@ keys::speed: benchmark
     fn result_lines_are_summed() {
         let text = "\
 running 2 tests
+test keys::distinct ... FAILED
 test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.02s
 noise: test result: nonsense
 test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s
 ";
         let outcome = read(text, false, Duration::from_secs(1));
         assert_eq!((outcome.passed, outcome.failed, outcome.skipped), (7, 4, 1));
+        assert_eq!(outcome.failures, ["keys::distinct"]);
     }
 
     #[test]

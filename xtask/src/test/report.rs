@@ -31,8 +31,8 @@ impl Report {
     /// The sum; a suite that did not run counts as one skipped.
     pub(crate) fn total(&self) -> Outcome {
         let skipped = Outcome { skipped: 1, ..Outcome::default() };
-        let outcomes = self.lines.iter().map(|line| *line.result.as_ref().unwrap_or(&skipped));
-        outcomes.fold(Outcome::default(), |sum, one| sum + one)
+        let outcomes = self.lines.iter().map(|line| line.result.as_ref().unwrap_or(&skipped));
+        outcomes.fold(Outcome::default(), |sum, one| sum + one.clone())
     }
 
     /// Whether nothing ran, nor was to run.
@@ -76,6 +76,11 @@ impl fmt::Display for Report {
                 Err(reason) => writeln!(f, "not run: {reason}")?,
             }
         }
+        for line in &self.lines {
+            for name in line.result.iter().flat_map(|outcome| &outcome.failures) {
+                writeln!(f, "failed: {} · {}: {name}", line.suite, line.row)?;
+            }
+        }
         writeln!(f)
     }
 }
@@ -87,13 +92,15 @@ mod tests {
     #[test]
     fn what_did_not_run_is_named_with_its_reason_and_counted() {
         let mut report = Report::default();
-        let outcome = Outcome { passed: 7, failed: 1, ..Outcome::default() };
+        let failures = vec!["calls::late".to_owned()];
+        let outcome = Outcome { passed: 7, failed: 1, failures, ..Outcome::default() };
         report.add("raptor-core it", "valkey-9.1", outcome);
         report.add_not_run("raptor-core it", "redis-7.0", "no Redis 7.0 on PATH");
         let total = report.total();
         assert_eq!((total.passed, total.failed, total.skipped), (7, 1, 1));
         assert_eq!(report.not_run(), 1);
         let table = report.to_string();
+        assert!(table.contains("failed: raptor-core it · valkey-9.1: calls::late"), "{table}");
         assert!(table.contains("raptor-core it  redis-7.0   not run: no Redis 7.0"), "{table}");
     }
 }

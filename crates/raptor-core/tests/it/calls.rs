@@ -170,6 +170,28 @@ async fn errors_are_typed() {
     assert_eq!(full.kind(), ErrorKind::Capacity, "{full:?}");
 }
 
+/// What an error says is the script's; that it ran stays true whatever it says.
+#[tokio::test]
+async fn an_error_from_inside_a_script_is_no_refusal_to_run_it() {
+    let (server, client) = fixture::server().await;
+    let key = Key::raw("n");
+    let mut executed = 0;
+    for word in
+        ["NOSCRIPT", "TRYAGAIN", "LOADING", "MOVED 1 127.0.0.1:1", "ASK 1 127.0.0.1:1", "READONLY"]
+    {
+        for how in ["error({err = ARGV[1]})", "error(ARGV[1])", "return redis.error_reply(ARGV[1])"]
+        {
+            let script = Script::new("test.raise", &format!("redis.call('INCR', KEYS[1]) {how}"));
+            let call = client.script(&script).key(&key).arg(word);
+            let error =
+                call.timeout(Duration::from_millis(500)).run::<Reply>().await.expect_err(how);
+            executed += 1;
+            assert!(error.to_string().contains(word), "{error:?}");
+            assert_eq!(fixture::seen(&server, "n").await, executed, "{word} by {how}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_kept_reply_keeps_no_read_buffer_alive() {
     let (_server, client) = fixture::server().await;

@@ -5,6 +5,7 @@
 
 mod calls;
 mod config;
+mod config_problems;
 mod desync;
 mod fixture;
 mod keys;
