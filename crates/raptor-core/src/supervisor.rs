@@ -119,8 +119,15 @@ impl Lane {
         matches!(*self.shared.state.borrow(), State::Closed)
     }
 
-    /// Waits for the first outcome of connecting.
+    /// Waits for a connection until `deadline`, through failed attempts; a refusal ends the wait.
     pub(crate) async fn ready(&self, deadline: Instant) -> Result<(), CallError> {
+        let mut state = self.shared.state.subscribe();
+        let settled = state.wait_for(|state| match state {
+            State::Up(_) | State::Closed => true,
+            State::Down(error) => error.refused.is_some(),
+            State::Connecting => false,
+        });
+        let _ = tokio::time::timeout_at(deadline, settled).await;
         self.connection(deadline).await.map(drop)
     }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use raptor::Raptor;
 use raptor::core::{Error, Result};
-use raptor::ops::usage::{ModelPrice, PriceBook, Recorded, Ulid, UsageEvent, UsageOptions, UsageService};
+use raptor::ops::usage::{
+    ModelPrice, PriceBook, Recorded, Ulid, UsageEvent, UsageOptions, UsageService,
+};
 use raptor::ratelimit::{AcquireOptions, Limit, Outcome, RateLimitService, Subject};
 use raptor::session::{Metadata, Peppers, SessionOptions, SessionService, SessionToken};
 
@@ -51,7 +53,7 @@ pub(crate) struct Request<'a> {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// 200: it was let in, its usage recorded.
-    Served { tenant: String, user: String },
+    Served,
     /// 429: the user's limit is reached.
     Denied,
     /// 401: there is no such session.
@@ -92,7 +94,9 @@ impl Backend {
     /// A user logs in.
     pub(crate) async fn log_in(&self, user: &str, tenant: &str) -> anyhow::Result<SessionToken> {
         let metadata = Metadata::new().with("plan", "free")?;
-        Ok(self.sessions.create_session(user, tenant, &metadata).await?)
+        // A repeat may leave behind a session that nobody knows; it ends by its idle timeout.
+        let login = || self.sessions.create_session(user, tenant, &metadata);
+        Ok(self.insist(login, |_| {}).await?)
     }
 
     /// One request, from its arrival to its answer.
@@ -112,9 +116,7 @@ impl Backend {
         // May they? No answer to this (OutcomeUnknown) is no permission: the limit may have been
         // charged once for nothing, and nobody gets past it.
         let decision = self
-            .patiently(Service::RateLimit, tally, || {
-                self.acquire(&session.user, request.arrival)
-            })
+            .patiently(Service::RateLimit, tally, || self.acquire(&session.user, request.arrival))
             .await;
         match decision {
             Ok(Outcome::Allowed) => {}
@@ -122,7 +124,6 @@ impl Backend {
             Err(failure) if failure.is_outcome_unknown() => return Ok(Answer::Denied),
             Err(failure) => return Err(failure),
         }
-        let answer = Answer::Served { tenant: session.workspace.clone(), user: session.user.clone() };
         tally.admitted(request, &session.workspace, &session.user);
 
         // Here the model would answer. What it used is an event, made once: its id makes any
@@ -135,14 +136,13 @@ impl Backend {
         // The event is as old as the trace, too old for the server's clock. A backend in earnest
         // leaves out `pinned_at`, and `with_id` too: the event then happens now.
         let usage = self.usage.pinned_at(request.arrival.at);
-        let retries = tally.retries;
-        let recorded =
-            self.patiently(Service::Usage, tally, || usage.record(&event)).await?;
-        if recorded == Recorded::Duplicate && tally.retries == retries {
+        let errors = tally.error_count();
+        let recorded = self.patiently(Service::Usage, tally, || usage.record(&event)).await?;
+        if recorded == Recorded::Duplicate && tally.error_count() == errors {
             // Nobody else can have recorded it: the first attempt of an id that is ours alone.
             tally.strange_duplicates += 1;
         }
-        Ok(answer)
+        Ok(Answer::Served)
     }
 
     async fn acquire(&self, user: &str, arrival: Arrival) -> Result<Outcome> {
@@ -153,7 +153,7 @@ impl Backend {
         Ok(self.limits.acquire(&subject, limits, &options).await?.outcome)
     }
 
-    /// Makes a call until it succeeds, as long as its error says that a repeat is safe.
+    /// [`insist`]s on a call of a request, and counts what it took.
     async fn patiently<T, F>(
         &self,
         service: Service,
@@ -164,25 +164,38 @@ impl Backend {
         F: Future<Output = Result<T>>,
     {
         let started = Instant::now();
+        let outcome = self.insist(call, |error| tally.erred(service, error)).await;
+        tally.took(service, started.elapsed());
+        outcome.map_err(|error| match error.is_retryable() {
+            true => Failure::GaveUp(service, error),
+            false => Failure::Failed(service, error),
+        })
+    }
+
+    /// Makes a call until it succeeds, as long as its errors say that a repeat is safe.
+    pub(crate) async fn insist<T, F>(
+        &self,
+        call: impl Fn() -> F,
+        mut erred: impl FnMut(&Error),
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let started = Instant::now();
         let mut pause = Duration::from_millis(10);
-        let outcome = loop {
+        loop {
             let error = match call().await {
-                Ok(value) => break Ok(value),
+                Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            tally.erred(service, error.kind());
-            if !error.is_retryable() {
-                break Err(Failure::Failed(service, error));
+            erred(&error);
+            let hurry = self.hurry.load(Ordering::Relaxed);
+            if !error.is_retryable() || hurry || started.elapsed() > PATIENCE {
+                return Err(error);
             }
-            if started.elapsed() > PATIENCE || self.hurry.load(Ordering::Relaxed) {
-                break Err(Failure::GaveUp(service, error));
-            }
-            tally.retries += 1;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
-        };
-        tally.took(service, started.elapsed());
-        outcome
+        }
     }
 }
 

@@ -199,7 +199,10 @@ mod tests {
     #[test]
     fn equal_accounts_balance() {
         assert_eq!(flaws(ENDS, accounts()), Vec::<String>::new());
-        assert_eq!(accounts().total(), Sums { requests: 3, context: 600, generated: 21, cost_pico: 6_000 });
+        assert_eq!(
+            accounts().total(),
+            Sums { requests: 3, context: 600, generated: 21, cost_pico: 6_000 }
+        );
     }
 
     #[test]
@@ -235,8 +238,14 @@ mod tests {
         reported.0.remove("corp");
         reported.book("ghost", "nobody", "small", used(1));
         let flaws = flaws(ENDS, reported);
-        assert!(flaws.iter().any(|flaw| flaw.starts_with("corp, months: requests are 0")), "{flaws:?}");
-        assert!(flaws.iter().any(|flaw| flaw.starts_with("ghost, months: requests are 1")), "{flaws:?}");
+        assert!(
+            flaws.iter().any(|flaw| flaw.starts_with("corp, months: requests are 0")),
+            "{flaws:?}"
+        );
+        assert!(
+            flaws.iter().any(|flaw| flaw.starts_with("ghost, months: requests are 1")),
+            "{flaws:?}"
+        );
     }
 
     #[test]

@@ -55,9 +55,9 @@ fn quantile(twentieths: &[u64; 21], random: u64) -> u64 {
     let scaled = u128::from(random) * 20;
     let (step, rest) = ((scaled >> 64) as usize, u128::from(scaled as u64));
     let (low, high) = (u128::from(twentieths[step]), u128::from(twentieths[step + 1]));
-    // Squared twice in the last step, which reaches to the one longest value.
+    // To the 16th power in the last step, which reaches to the one longest value.
     let thin = |part: u128| (part * part) >> 64;
-    let part = if step == 19 { thin(thin(rest)) } else { rest };
+    let part = if step == 19 { thin(thin(thin(thin(rest)))) } else { rest };
     (low + (((high - low) * part) >> 64)) as u64
 }
 

@@ -25,7 +25,10 @@ impl People {
     /// Who makes the request of this number.
     pub(crate) fn of_request(&self, number: u64) -> Person {
         let random = mix(number);
-        Person(self.tenants.pick(mix(random ^ 1)) * self.users.len() + self.users.pick(mix(random ^ 2)))
+        Person(
+            self.tenants.pick(mix(random ^ 1)) * self.users.len()
+                + self.users.pick(mix(random ^ 2)),
+        )
     }
 
     pub(crate) fn everybody(&self) -> impl Iterator<Item = Person> + use<> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use raptor::core::ErrorKind;
+use raptor::core::Error;
 
 use crate::backend::Request;
 use crate::books::{Accounts, Sums};
@@ -40,9 +40,9 @@ pub(crate) struct Tally {
     pub(crate) denied: u64,
     /// Requests that were neither: their session was missing, or a service failed.
     pub(crate) failed: u64,
-    pub(crate) retries: u64,
     /// Events that were recorded before their first attempt.
     pub(crate) strange_duplicates: u64,
+    /// Calls that ended in an error, by its kind; most were made again.
     pub(crate) errors: BTreeMap<(Service, &'static str), u64>,
     /// Why requests failed, the first of each kind.
     pub(crate) reasons: BTreeMap<String, u64>,
@@ -56,13 +56,12 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        // Up to a minute, to three digits; what is longer counts as a minute.
-        let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3);
+        // To two digits: small, for there is one a worker. They grow with what they hold.
+        let histogram = || Histogram::new(2);
         Ok(Self {
             admitted: 0,
             denied: 0,
             failed: 0,
-            retries: 0,
             strange_duplicates: 0,
             errors: BTreeMap::new(),
             reasons: BTreeMap::new(),
@@ -76,12 +75,8 @@ impl Tally {
     pub(crate) fn admitted(&mut self, request: Request<'_>, tenant: &str, user: &str) {
         let (context, generated) = (request.arrival.context, request.arrival.generated);
         let cost_pico = Model::named(request.model).map_or(0, |m| m.cost_pico(context, generated));
-        let used = Sums {
-            requests: 1,
-            context: context.into(),
-            generated: generated.into(),
-            cost_pico,
-        };
+        let used =
+            Sums { requests: 1, context: context.into(), generated: generated.into(), cost_pico };
         self.admitted += 1;
         self.accounts.book(tenant, user, request.model, used);
         self.hours.insert(request.arrival.at.unix_timestamp().div_euclid(3_600));
@@ -92,13 +87,18 @@ impl Tally {
         *self.reasons.entry(reason).or_default() += 1;
     }
 
-    pub(crate) fn erred(&mut self, service: Service, kind: ErrorKind) {
-        *self.errors.entry((service, kind.as_str())).or_default() += 1;
+    pub(crate) fn erred(&mut self, service: Service, error: &Error) {
+        *self.errors.entry((service, error.kind().as_str())).or_default() += 1;
+    }
+
+    pub(crate) fn error_count(&self) -> u64 {
+        self.errors.values().sum()
     }
 
     pub(crate) fn took(&mut self, service: Service, time: Duration) {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.latency[service as usize].saturating_record(us);
+        // What grows takes every value but those near 2^64: half a million years.
+        let _ = self.latency[service as usize].record(us);
     }
 
     pub(crate) fn latency(&self, service: Service) -> &Histogram<u64> {
@@ -109,7 +109,6 @@ impl Tally {
         self.admitted += other.admitted;
         self.denied += other.denied;
         self.failed += other.failed;
-        self.retries += other.retries;
         self.strange_duplicates += other.strange_duplicates;
         for (key, count) in other.errors {
             *self.errors.entry(key).or_default() += count;

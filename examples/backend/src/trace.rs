@@ -165,7 +165,10 @@ fn parse(line: &[u8]) -> Result<Arrival, String> {
         })?
         .assume_utc();
     if !(EARLIEST..LATEST).contains(&at) {
-        return Err(format!("TIMESTAMP is {}, outside the years 1970 to 2111", shown(timestamp.as_bytes())));
+        return Err(format!(
+            "TIMESTAMP is {}, outside the years 1970 to 2111",
+            shown(timestamp.as_bytes())
+        ));
     }
     let tokens = |name: &str, text: &str| {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -212,7 +215,11 @@ mod tests {
     #[test]
     fn both_line_ends_are_read_and_the_last_may_be_missing() {
         let expected = [
-            Arrival { at: datetime!(2023-11-16 18:15:46.680_590_1 UTC), context: 374, generated: 44 },
+            Arrival {
+                at: datetime!(2023-11-16 18:15:46.680_590_1 UTC),
+                context: 374,
+                generated: 44,
+            },
             Arrival { at: datetime!(2023-11-16 18:15:47 UTC), context: 0, generated: 0 },
         ];
         let lines = ["2023-11-16 18:15:46.6805901,374,44", "2023-11-16 18:15:47,0,0"];
