@@ -65,7 +65,8 @@ impl SessionService {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for an empty or over-long (512 bytes) user or
-    /// workspace; otherwise the connection's errors.
+    /// workspace; otherwise the connection's errors, [`TryAgain`](ErrorKind::TryAgain) also after
+    /// the command timeout while a cluster moves the user's slot: a login writes two keys of it.
     ///
     /// ```no_run
     /// # async fn example(sessions: raptor_session::SessionService) -> raptor_core::Result<()> {
@@ -103,6 +104,10 @@ impl SessionService {
     /// What cannot be a token of ours (malformed, truncated, of an unknown pepper, of any length)
     /// is `None` without a call to the server.
     ///
+    /// A session that its user's index does not list is read and keeps its deadline, so that none
+    /// outlives what the index says of it: while a cluster moves the slot and has the index at
+    /// the other owner (the next call after that slides again), or if the index was lost.
+    ///
     /// Cost: one round trip; O(fields + log sessions of the user).
     ///
     /// # Errors
@@ -136,6 +141,8 @@ impl SessionService {
     ///
     /// Once it has answered, no call that runs or comes later brings the session back. After a
     /// lost reply, delete again: `false` then says that the first attempt, or a deadline, ended it.
+    /// An index that is not at hand (a cluster in the middle of moving the slot) or not an index
+    /// is left alone: an entry that stays behind ends with its score, the deadline it had.
     ///
     /// Cost: one round trip; O(log sessions of the user). No call for what cannot be a token.
     ///

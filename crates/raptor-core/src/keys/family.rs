@@ -115,7 +115,31 @@ impl Family {
         owner: "raptor-ops",
         tag: "workspace",
         parts: &["period"],
-        what: "Totals of one period: tokens, requests and cost by dimension.",
+        what: "Totals of one period: tokens, requests and cost.",
+        layout_version: 1,
+    };
+
+    /// Usage of one period by the names of one dimension, beside the totals in the same slot.
+    pub const USAGE_BY: Self = Self {
+        name: "usage~by",
+        redis_type: RedisType::Hash,
+        ttl: "the retention of its period",
+        owner: "raptor-ops",
+        tag: "workspace",
+        parts: &["period", "dimension"],
+        what: "The same totals for each model, agent or user.",
+        layout_version: 1,
+    };
+
+    /// The names that a dimension has in one period, for paging.
+    pub const USAGE_NAMES: Self = Self {
+        name: "usage~names",
+        redis_type: RedisType::SortedSet,
+        ttl: "the retention of its period",
+        owner: "raptor-ops",
+        tag: "workspace",
+        parts: &["period", "dimension"],
+        what: "The names in a dimension's totals, all scores 0, for pages in order.",
         layout_version: 1,
     };
 
@@ -132,8 +156,15 @@ impl Family {
     };
 
     /// Every family there is.
-    pub const ALL: &'static [Self] =
-        &[Self::SESSION, Self::SESSION_USER, Self::RATE, Self::USAGE, Self::USAGE_SEEN];
+    pub const ALL: &'static [Self] = &[
+        Self::SESSION,
+        Self::SESSION_USER,
+        Self::RATE,
+        Self::USAGE,
+        Self::USAGE_BY,
+        Self::USAGE_NAMES,
+        Self::USAGE_SEEN,
+    ];
 
     /// The glob for `SCAN … MATCH` that finds this family's keys and no others.
     ///

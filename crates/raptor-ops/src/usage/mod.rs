@@ -16,8 +16,8 @@
 //! | key | type | holds | kept |
 //! | --- | --- | --- | --- |
 //! | `usage:{ws}:<period>` | hash | totals: `i` input, `o` output, `c` cached, `r` requests, `u` micro-dollars, `p` pico carry; `v` layout version | [`PeriodUnit::retention`] after the period's end |
-//! | `usage:{ws}:<period>:<dimension>` | hash | the same six as `<metric>:<name>` | the same |
-//! | `usage:{ws}:<period>:<dimension>:names` | zset | the names, all scores 0, for paging in order | the same |
+//! | `usage~by:{ws}:<period>:<dimension>` | hash | the same six as `<metric>:<name>` | the same |
+//! | `usage~names:{ws}:<period>:<dimension>` | zset | the names, all scores 0, for paging in order | the same |
 //! | `usage~seen:{ws}:<hour>` | set | ids recorded, by the hour of the id's own time | the hour's end + [`UsageOptions::accept_late`] + 1 h |
 //!
 //! The server must not evict (`noeviction`): a lost `usage~seen` key lets a repeat be charged again.

@@ -296,14 +296,14 @@ struct PeriodKeys {
 impl PeriodKeys {
     fn new(service: &UsageService, workspace: &str, period: &Period) -> Result<Self> {
         let id = period.id();
-        let key = |parts: &[&str]| service.key(&Family::USAGE, workspace, parts);
+        let key = |family, parts: &[&str]| service.key(family, workspace, parts);
         let dimensions = Dimension::ALL
             .iter()
             .map(|dimension| {
-                let dimension = dimension.as_str();
-                Ok((key(&[&id, dimension])?, key(&[&id, dimension, "names"])?))
+                let parts = [id.as_str(), dimension.as_str()];
+                Ok((key(&Family::USAGE_BY, &parts)?, key(&Family::USAGE_NAMES, &parts)?))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { totals: key(&[&id])?, dimensions })
+        Ok(Self { totals: key(&Family::USAGE, &[&id])?, dimensions })
     }
 }

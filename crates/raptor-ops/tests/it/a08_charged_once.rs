@@ -31,7 +31,7 @@ async fn a_repeat_is_a_duplicate_whoever_sends_it_and_keeps_the_first_price() {
     let f = Fixture::start().await;
     let first = f.usage.record(&event(1).input(1_000_000)).await.expect("charged");
     assert_eq!(first, Recorded::Charged(Cost::from_parts(150_000, 0)));
-    f.run(redis::cmd("SCRIPT").arg("FLUSH")).await;
+    f.run_everywhere(redis::cmd("SCRIPT").arg("FLUSH")).await;
     let dearer = raptor_ops::usage::ModelPrice::per_million("99", "99").expect("a price");
     let other = UsageService::new(
         f.client.clone(),

@@ -106,7 +106,7 @@ async fn a_trace_recorded_twice_by_64_recorders_is_charged_once_exactly() {
         });
     }
     for _ in 0..20 {
-        f.run(redis::cmd("SCRIPT").arg("FLUSH")).await;
+        f.run_everywhere(redis::cmd("SCRIPT").arg("FLUSH")).await;
     }
     assert_eq!(recorders.join_all().await.into_iter().sum::<usize>(), requests.len());
 

@@ -28,7 +28,7 @@ async fn totals_past_2_to_the_53_stay_exact() {
 async fn a_total_that_would_pass_10_to_the_18_is_refused_whole() {
     let f = Fixture::start().await;
     let _ = f.usage.record(&event(1).user("ann").input(5)).await.expect("charged");
-    let month = "raptorflow:usage:{acme}:2026-03:user";
+    let month = "raptorflow:usage~by:{acme}:2026-03:user";
     f.run(redis::cmd("HSET").arg(month).arg("i:ann").arg("1000000000000000000")).await;
     let before = f.dump().await;
     let error = f.usage.record(&event(2).user("ann").input(5)).await.expect_err("full");

@@ -1,9 +1,10 @@
-//! Integration tests of raptor-ops against a private server each; named after the acceptance lines.
+//! Integration tests of raptor-ops against private servers (`Backend`); named after the acceptance lines.
 
 mod a08_charged_once;
 mod a11_trace;
 mod exactness;
 mod hostile_input;
+mod lost_replies;
 mod reports;
 mod support;
 mod window;

@@ -1,4 +1,4 @@
-//! A server of the test's own with a service on it, and what tests look at.
+//! Servers of the test's own with a service on it, and what tests look at.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use raptor_ops::usage::{
     Dimension, Line, ModelPrice, Period, PeriodRule, PriceBook, Ulid, UsageEvent, UsageOptions,
     UsageReport, UsageService,
 };
-use raptor_testkit::{Server, redis};
+use raptor_testkit::{Backend, redis};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-03-31 12:30:15 UTC);
 
 pub(crate) struct Fixture {
-    pub(crate) server: Server,
+    pub(crate) backend: Backend,
     pub(crate) client: RedisClient,
     /// Days and months, `$0.15`/`$0.60` per million for `mini`, pinned at [`NOW`].
     pub(crate) usage: UsageService,
@@ -32,13 +32,13 @@ pub(crate) fn prices() -> PriceBook {
 
 impl Fixture {
     pub(crate) async fn start() -> Self {
-        let server = Server::start().await.expect("a server");
-        let config = RedisConfig::from_url(server.url()).expect("a config");
+        let backend = Backend::start().await.expect("servers");
+        let config = RedisConfig::from_url(backend.url()).expect("a config");
         let client = RedisClient::connect(config).await.expect("a connection");
         let usage = UsageService::new(client.clone(), UsageOptions::new(prices()))
             .expect("a service")
             .pinned_at(NOW);
-        Self { server, client, usage }
+        Self { backend, client, usage }
     }
 
     pub(crate) async fn report(&self, workspace: &str, rule: PeriodRule) -> UsageReport {
@@ -47,19 +47,22 @@ impl Fixture {
 
     /// Every key with its DUMP: equal before and after means that nothing was written.
     pub(crate) async fn dump(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        let keys: Vec<Vec<u8>> =
-            self.server.query(redis::cmd("KEYS").arg("*")).await.expect("keys");
+        let keys: Vec<Vec<u8>> = self.backend.keys("*").await.expect("keys");
         let mut dump = BTreeMap::new();
         for key in keys {
             let value: Vec<u8> =
-                self.server.query(redis::cmd("DUMP").arg(&key)).await.expect("a value");
+                self.backend.query(redis::cmd("DUMP").arg(&key)).await.expect("a value");
             dump.insert(key, value);
         }
         dump
     }
 
     pub(crate) async fn run(&self, command: &redis::Cmd) {
-        let _: redis::Value = self.server.query(command).await.expect("an answer");
+        let _: redis::Value = self.backend.query(command).await.expect("an answer");
+    }
+
+    pub(crate) async fn run_everywhere(&self, command: &redis::Cmd) {
+        let _: Vec<redis::Value> = self.backend.query_all(command).await.expect("answers");
     }
 
     /// All names of a dimension, by pages of `limit`.

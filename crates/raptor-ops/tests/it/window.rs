@@ -53,7 +53,7 @@ async fn the_window_is_exact_at_both_ends() {
 #[tokio::test]
 async fn without_a_pinned_time_the_servers_clock_decides() {
     let f = Fixture::start().await;
-    let client = RedisClient::connect(RedisConfig::from_url(f.server.url()).expect("a config"))
+    let client = RedisClient::connect(RedisConfig::from_url(f.backend.url()).expect("a config"))
         .await
         .expect("a connection");
     let usage = UsageService::new(client, UsageOptions::new(prices())).expect("a service");

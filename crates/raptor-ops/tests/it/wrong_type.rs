@@ -17,7 +17,7 @@ async fn a_wrong_type_on_any_one_key_charges_nothing() {
     let keys: Vec<Vec<u8>> = f.dump().await.into_keys().collect();
     assert_eq!(keys.len(), 15);
     for key in keys {
-        f.run(&redis::cmd("FLUSHALL")).await;
+        f.run_everywhere(&redis::cmd("FLUSHALL")).await;
         f.run(redis::cmd("SET").arg(&key).arg("foreign")).await;
         let before = f.dump().await;
         let error = f.usage.record(&attributed(1)).await.expect_err("wrong type");
@@ -36,13 +36,13 @@ async fn foreign_values_in_a_field_charge_nothing() {
     for (key, field) in [
         ("raptorflow:usage:{acme}:2026-03", "i"),
         ("raptorflow:usage:{acme}:2026-03", "p"),
-        ("raptorflow:usage:{acme}:2026-03:user", "i:ann"),
+        ("raptorflow:usage~by:{acme}:2026-03:user", "i:ann"),
     ] {
         for foreign in ["-5", "abc", "", "1.5", " 1", "1000000000000"] {
             if foreign.len() == 13 && field != "p" {
                 continue;
             }
-            f.run(&redis::cmd("FLUSHALL")).await;
+            f.run_everywhere(&redis::cmd("FLUSHALL")).await;
             f.run(redis::cmd("HSET").arg(key).arg(field).arg(foreign)).await;
             let before = f.dump().await;
             let error = f.usage.record(&attributed(1)).await.expect_err("foreign");
@@ -72,8 +72,8 @@ async fn a_newer_layout_is_refused_by_both_and_left_alone() {
 #[tokio::test]
 async fn reports_say_wrong_type_too() {
     let f = Fixture::start().await;
-    f.run(redis::cmd("SET").arg("raptorflow:usage:{acme}:2026-03:user").arg("foreign")).await;
-    f.run(redis::cmd("ZADD").arg("raptorflow:usage:{acme}:2026-03:user:names").arg(0).arg("ann"))
+    f.run(redis::cmd("SET").arg("raptorflow:usage~by:{acme}:2026-03:user").arg("foreign")).await;
+    f.run(redis::cmd("ZADD").arg("raptorflow:usage~names:{acme}:2026-03:user").arg(0).arg("ann"))
         .await;
     let period = PeriodRule::MONTH.period_at(NOW).expect("a period");
     let error = f.usage.report("acme", &period).await.expect_err("foreign");

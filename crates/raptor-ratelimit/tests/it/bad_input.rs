@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::Result;
 use raptor_core::ErrorKind;
 use raptor_ratelimit::{AcquireOptions, Limit, MAX_LIMIT, Subject};
-use raptor_testkit::redis;
 
 use crate::rig::{MINUTE, Rig};
 
@@ -61,7 +60,7 @@ async fn acceptance_11_hostile_names_never_meet_another_s_count() -> Result<()> 
             }
         }
     }
-    let keys: Vec<String> = rig.query(redis::cmd("KEYS").arg("*")).await?;
+    let keys: Vec<String> = rig.backend.keys("*").await?;
     assert_eq!(keys.len(), names.len() * names.len());
     assert!(keys.iter().all(|key| key.starts_with("raptorflow:rate:{")));
     Ok(())

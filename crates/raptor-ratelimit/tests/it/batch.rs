@@ -1,4 +1,4 @@
-//! The script itself with several requests in one call, as coalesced callers will send them.
+//! The script itself with several requests in one call, as coalesced callers will send them: of one slot.
 
 use anyhow::Result;
 use raptor_testkit::redis::{self, Value};
@@ -39,8 +39,8 @@ fn verdicts(of: &[(&str, i64)]) -> Vec<(String, i64)> {
 #[tokio::test]
 async fn requests_on_one_key_see_each_other_in_order() -> Result<()> {
     let rig = Rig::start().await?;
-    let one: (u64, &[(&str, u64)]) = (1, &[("a", 2)]);
-    let got = batch(&rig, &[one, one, one, (3, &[("a", 2)])]).await?;
+    let one: (u64, &[(&str, u64)]) = (1, &[("{u}a", 2)]);
+    let got = batch(&rig, &[one, one, one, (3, &[("{u}a", 2)])]).await?;
     assert_eq!(got, verdicts(&[("allowed", 1), ("allowed", 0), ("denied", 0), ("never", 0)]));
     Ok(())
 }
@@ -48,15 +48,15 @@ async fn requests_on_one_key_see_each_other_in_order() -> Result<()> {
 #[tokio::test]
 async fn one_request_s_bad_value_is_its_alone() -> Result<()> {
     let rig = Rig::start().await?;
-    rig.query::<i64>(redis::cmd("LPUSH").arg("list").arg("x")).await?;
-    rig.query::<()>(redis::cmd("SET").arg("text").arg("x")).await?;
+    rig.query::<i64>(redis::cmd("LPUSH").arg("{u}list").arg("x")).await?;
+    rig.query::<()>(redis::cmd("SET").arg("{u}text").arg("x")).await?;
     let got = batch(
         &rig,
         &[
-            (1, &[("a", 5)]),
-            (1, &[("b", 5), ("list", 5)]),
-            (1, &[("text", 5)]),
-            (2, &[("a", 5), ("b", 5)]),
+            (1, &[("{u}a", 5)]),
+            (1, &[("{u}b", 5), ("{u}list", 5)]),
+            (1, &[("{u}text", 5)]),
+            (2, &[("{u}a", 5), ("{u}b", 5)]),
         ],
     )
     .await?;
@@ -75,9 +75,11 @@ async fn one_request_s_bad_value_is_its_alone() -> Result<()> {
 #[tokio::test]
 async fn a_denied_request_leaves_its_other_limits_to_the_next() -> Result<()> {
     let rig = Rig::start().await?;
-    let got =
-        batch(&rig, &[(3, &[("a", 5), ("b", 3)]), (1, &[("a", 5), ("b", 3)]), (2, &[("a", 5)])])
-            .await?;
+    let got = batch(
+        &rig,
+        &[(3, &[("{u}a", 5), ("{u}b", 3)]), (1, &[("{u}a", 5), ("{u}b", 3)]), (2, &[("{u}a", 5)])],
+    )
+    .await?;
     let want = [("allowed", 2), ("allowed", 0), ("allowed", 2), ("denied", 0), ("allowed", 0)];
     assert_eq!(got, verdicts(&want));
     Ok(())

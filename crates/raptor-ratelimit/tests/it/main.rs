@@ -5,6 +5,7 @@ mod bad_input;
 mod batch;
 mod clock;
 mod concurrency;
+mod lost_replies;
 mod model;
 mod policy_change;
 mod rig;

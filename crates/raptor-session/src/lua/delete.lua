@@ -1,4 +1,5 @@
 -- delete: end a session now.
+-- The index is no declared key: while a cluster moves the slot it may be at the other owner, and keeps its entry.
 -- KEYS[1] session  hash, see create.lua
 -- ARGV[1] now_ms       int, or '' for the server's clock
 -- ARGV[2] index_head   see get.lua

@@ -1,11 +1,15 @@
 -- get: read a session and slide its idle deadline, in the hash, its TTL and its user's index.
 -- Creates no key: a session that is gone stays gone (ZADD XX, and HSET only after the read found it).
+-- Does not slide a session that the index does not list: none may outlive what its user's index says of it.
+-- So it is, for the moment, while a cluster moves the slot and has the index at the other owner: the index is no
+-- declared key, so the server runs the script, and finds the index either missing or "non local".
 -- KEYS[1] session  hash, see create.lua
 -- ARGV[1] now_ms       int, or '' for the server's clock
 -- ARGV[2] index_head   "…session~user:{shard}": with the hash's own suffix it names the user's index, which a
 --                      token cannot know; the same slot by the hash tag, and no other family whatever is stored
 -- ARGV[3] mac          the member of the index
 -- returns {"ok", last_seen_ms, deadline_ms, {field, value, ...}} | {"none"} | {"layout", version} | {"corrupt"}
+--         or ZSCORE's own error, nothing written
 
 local LAYOUT = 1
 local PRUNE = 64
@@ -31,9 +35,13 @@ if tonumber(version) > LAYOUT then return {'layout', version} end
 local seen, idle, absolute, suffix = tonumber(held[2]), tonumber(held[3]), tonumber(held[4]), held[5]
 if not (seen and idle and absolute and suffix) then return {'corrupt'} end
 
--- Before the first write: raises when the index has another type or is not at hand.
+-- Before the first write, for the index may have another type.
 local index = index_head .. suffix
-local listed = redis.call('ZSCORE', index, mac)
+local listed = redis.pcall('ZSCORE', index, mac)
+if type(listed) == 'table' then
+  if not listed.err:find('non local key', 1, true) then return listed end
+  listed = false
+end
 
 if now >= math.min(seen + idle, absolute) then
   redis.call('UNLINK', session)
@@ -41,12 +49,13 @@ if now >= math.min(seen + idle, absolute) then
   return {'none'}
 end
 
-seen = math.max(seen, now) -- a server's clock may step back
 local deadline = math.min(seen + idle, absolute)
-local ttl = math.max(deadline - now, 1)
-redis.call('HSET', session, 'a', int(seen))
-redis.call('PEXPIRE', session, int(ttl))
+seen = math.max(seen, now) -- a server's clock may step back
 if listed then
+  deadline = math.min(seen + idle, absolute)
+  local ttl = math.max(deadline - now, 1)
+  redis.call('HSET', session, 'a', int(seen))
+  redis.call('PEXPIRE', session, int(ttl))
   redis.call('ZADD', index, 'XX', int(deadline), mac)
   local ended = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))
   if #ended > 0 then redis.call('ZREM', index, unpack(ended)) end

@@ -5,9 +5,10 @@ use raptor_testkit::redis;
 
 use crate::support::{Fixture, create};
 
-/// Script calls that the server has seen.
+/// Script calls that the servers have seen.
 async fn calls(f: &Fixture) -> u64 {
-    let info: String = f.server.query(redis::cmd("INFO").arg("commandstats")).await.expect("info");
+    let info = redis::cmd("INFO").arg("commandstats").clone();
+    let infos: Vec<String> = f.backend.query_all(&info).await.expect("infos");
     let count = |line: &str| -> Option<u64> {
         let rest = line.strip_prefix("cmdstat_")?;
         let (name, rest) = rest.split_once(":calls=")?;
@@ -16,7 +17,7 @@ async fn calls(f: &Fixture) -> u64 {
         }
         rest.split_once(',')?.0.parse().ok()
     };
-    info.lines().filter_map(|line| count(line.trim())).sum()
+    infos.iter().flat_map(|info| info.lines()).filter_map(|line| count(line.trim())).sum()
 }
 
 #[tokio::test]

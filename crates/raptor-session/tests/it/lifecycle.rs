@@ -40,7 +40,7 @@ async fn sessions_of_a_user_are_independent() {
 #[tokio::test]
 async fn script_flush_goes_unseen() {
     let f = Fixture::start().await;
-    let flush = async || f.run(redis::cmd("SCRIPT").arg("FLUSH")).await;
+    let flush = async || f.run_everywhere(redis::cmd("SCRIPT").arg("FLUSH")).await;
     for _ in 0..3 {
         flush().await;
         let token = create(&f.sessions, "ann").await;

@@ -1,4 +1,4 @@
-//! Integration tests of raptor-session against a private server each; named after the acceptance lines.
+//! Integration tests of raptor-session against private servers (`Backend`); named after the acceptance lines.
 
 mod a01_no_token_in_redis;
 mod a03_logout_wins;
@@ -6,5 +6,7 @@ mod a04_deadlines;
 mod a08_index_cleans_itself;
 mod a10_not_a_token;
 mod lifecycle;
+mod lost_replies;
+mod slot_migration;
 mod stored_data;
 mod support;

@@ -29,7 +29,7 @@ async fn foreign_data_under_a_sessions_key_is_a_typed_error() {
         [("v", "x"), ("a", ""), ("i", "soon"), ("x", "-"), ("id", "?"), ("r", "one")]
     {
         let genuine: Option<String> =
-            f.server.query(redis::cmd("HGET").arg(&key).arg(field)).await.expect("a value");
+            f.backend.query(redis::cmd("HGET").arg(&key).arg(field)).await.expect("a value");
         f.run(redis::cmd("HSET").arg(&key).arg(field).arg(value)).await;
         let error = f.sessions.get_session(&token).await.expect_err("foreign");
         assert_eq!(error.kind(), ErrorKind::Codec, "{field}");

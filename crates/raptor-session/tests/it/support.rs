@@ -1,18 +1,18 @@
-//! A server of the test's own with a service on it, and what tests look at.
+//! Servers of the test's own with a service on it, and what tests look at.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use raptor_core::{RedisClient, RedisConfig};
 use raptor_session::{Metadata, Peppers, SessionOptions, SessionService, SessionToken};
-use raptor_testkit::{Server, redis};
+use raptor_testkit::{Backend, redis};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-03-31 12:30:15 UTC);
 
 pub(crate) struct Fixture {
-    pub(crate) server: Server,
+    pub(crate) backend: Backend,
     pub(crate) client: RedisClient,
     /// Idle 30 minutes, absolute 12 hours, by the server's clock.
     pub(crate) sessions: SessionService,
@@ -30,12 +30,12 @@ pub(crate) fn options(idle_ms: u64, absolute_ms: u64) -> SessionOptions {
 
 impl Fixture {
     pub(crate) async fn start() -> Self {
-        let server = Server::start().await.expect("a server");
-        let config = RedisConfig::from_url(server.url()).expect("a config");
+        let backend = Backend::start().await.expect("servers");
+        let config = RedisConfig::from_url(backend.url()).expect("a config");
         let client = RedisClient::connect(config).await.expect("a connection");
         let sessions =
             SessionService::new(client.clone(), SessionOptions::new(peppers())).expect("a service");
-        Self { server, client, sessions }
+        Self { backend, client, sessions }
     }
 
     pub(crate) fn with(&self, options: SessionOptions) -> SessionService {
@@ -43,17 +43,20 @@ impl Fixture {
     }
 
     pub(crate) async fn run(&self, command: &redis::Cmd) {
-        let _: redis::Value = self.server.query(command).await.expect("an answer");
+        let _: redis::Value = self.backend.query(command).await.expect("an answer");
+    }
+
+    pub(crate) async fn run_everywhere(&self, command: &redis::Cmd) {
+        let _: Vec<redis::Value> = self.backend.query_all(command).await.expect("answers");
     }
 
     pub(crate) async fn int(&self, command: &redis::Cmd) -> i64 {
-        self.server.query(command).await.expect("an integer")
+        self.backend.query(command).await.expect("an integer")
     }
 
     /// All keys that match, sorted.
     pub(crate) async fn keys(&self, pattern: &str) -> Vec<String> {
-        let mut keys: Vec<String> =
-            self.server.query(redis::cmd("KEYS").arg(pattern)).await.expect("keys");
+        let mut keys: Vec<String> = self.backend.keys(pattern).await.expect("keys");
         keys.sort();
         keys
     }
@@ -62,7 +65,7 @@ impl Fixture {
     pub(crate) async fn dump(&self) -> BTreeMap<String, Vec<u8>> {
         let mut dump = BTreeMap::new();
         for key in self.keys("*").await {
-            let value = self.server.query(redis::cmd("DUMP").arg(&key)).await.expect("a value");
+            let value = self.backend.query(redis::cmd("DUMP").arg(&key)).await.expect("a value");
             dump.insert(key, value);
         }
         dump
