@@ -153,7 +153,7 @@ impl Backend {
         Ok(self.limits.acquire(&subject, limits, &options).await?.outcome)
     }
 
-    /// [`insist`]s on a call of a request, and counts what it took.
+    /// Insists on a call of a request, and counts what it took.
     async fn patiently<T, F>(
         &self,
         service: Service,
