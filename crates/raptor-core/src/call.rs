@@ -31,6 +31,7 @@ pub struct Call<'a> {
     /// Arguments; for a command the keys stand among them.
     pub(crate) args: Vec<Bytes>,
     pub(crate) size: Size,
+    many_slots: bool,
     idempotent: bool,
     timeout: Duration,
 }
@@ -48,6 +49,7 @@ impl<'a> Call<'a> {
             keys: Vec::new(),
             args: Vec::new(),
             size: Size::Auto,
+            many_slots: false,
             idempotent,
             timeout: client.config().command_timeout(),
         }
@@ -91,6 +93,12 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// A batch of several operations may span slots where there is but one server.
+    pub(crate) fn many_slots(mut self) -> Self {
+        self.many_slots = true;
+        self
+    }
+
     /// Says that a large reply is expected: it travels apart and holds up nobody.
     /// Requests above 64 KiB do so by themselves.
     pub fn large(mut self) -> Self {
@@ -113,7 +121,10 @@ impl<'a> Call<'a> {
     /// By [`ErrorKind`]; [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) when it was sent, changes
     /// something, and no reply came. Nothing is ever executed twice.
     pub async fn run<T: FromReply>(mut self) -> Result<T> {
-        if let Some(two) = self.keys.windows(2).find(|two| two[0].slot() != two[1].slot()) {
+        let one_slot = !self.many_slots || self.client.is_cluster();
+        if one_slot
+            && let Some(two) = self.keys.windows(2).find(|two| two[0].slot() != two[1].slot())
+        {
             return Err(Error::invalid(format!(
                 "keys {:?} and {:?} lie in different hash slots: give them the same {{tag}}",
                 two[0], two[1]

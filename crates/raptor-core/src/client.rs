@@ -14,7 +14,9 @@ use crate::topology::{Failure, Topology};
 /// A client of one Redis or Valkey: a server, a sentinel group or a cluster.
 ///
 /// Connections are supervised: they are made again when cut, wedged or black-holed, and follow
-/// failovers; see `docs/architecture.md`. Dropping the last clone closes them.
+/// failovers; see `docs/architecture.md`. Dropping the last clone closes them. They live on the tokio
+/// runtime that made the client: when that has ended, every call is
+/// [`Unavailable`](ErrorKind::Unavailable) for good.
 #[derive(Clone)]
 pub struct RedisClient {
     inner: Arc<Inner>,
@@ -98,10 +100,18 @@ impl RedisClient {
         self.inner.topology.close();
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.inner.closed.borrow()
+    }
+
     /// Resolves when the client is closed.
     pub(crate) async fn closed(&self) {
         // The sender is ours, so this cannot fail.
         let _ = self.inner.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.inner.topology, Topology::Cluster(_))
     }
 
     pub(crate) fn topology(&self) -> &Topology {

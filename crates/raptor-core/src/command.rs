@@ -242,6 +242,7 @@ const REFUSED: &[(&[&str], &str)] = &[
             "SCRIPT",
             "SHUTDOWN",
             "SLAVEOF",
+            "SWAPDB",
         ],
         "it is for administration: use the engine's own command line",
     ),
@@ -249,7 +250,7 @@ const REFUSED: &[(&[&str], &str)] = &[
 
 /// `redis.call` of whatever ARGV holds.
 static FRAMED: LazyLock<Script> =
-    LazyLock::new(|| Script::new("core.command", include_str!("lua/command.lua")));
+    LazyLock::new(|| Script::one_command("core.command", include_str!("lua/command.lua")));
 
 /// A generic command that may be sent.
 #[derive(Clone, Debug)]
@@ -318,9 +319,11 @@ impl RedisClient {
 /// Runs a prepared command.
 pub(crate) async fn run<T: FromReply>(mut call: Call<'_>, command: Command) -> Result<T> {
     if command.name() == "XREAD" || command.name() == "XREADGROUP" {
-        let blocks = |arg: &Bytes| arg.eq_ignore_ascii_case(b"BLOCK");
-        let options = call.args.iter().take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
-        if options.into_iter().any(blocks) {
+        // GROUP, a group and a consumer come first, and may be called anything.
+        let named = if command.name() == "XREADGROUP" { 3 } else { 0 };
+        let options = call.args.iter().skip(named);
+        let mut options = options.take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
+        if options.any(|arg: &Bytes| arg.eq_ignore_ascii_case(b"BLOCK")) {
             return Err(Error::invalid(
                 "BLOCK is refused: it blocks the connection, which all share",
             ));

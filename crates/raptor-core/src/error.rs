@@ -67,6 +67,8 @@ impl ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    /// A repeat may do harm, whatever the kind says.
+    may_have_run: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -76,7 +78,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind`; the message says what was wrong and what to do, in lower case.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), may_have_run: false, source: None }
     }
 
     /// An argument that cannot be used.
@@ -104,18 +106,38 @@ impl Error {
 
     /// Whether the same call may simply be made again: it did not run, or running twice is harmless.
     ///
-    /// `false` for [`ErrorKind::OutcomeUnknown`]: look at the state first, or use an operation
-    /// that carries an id.
+    /// `false` for [`ErrorKind::OutcomeUnknown`], and for every error from inside a script, which may
+    /// have written before it failed: look at the state first, or use an operation with an id.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self.kind,
-            ErrorKind::Unavailable
-                | ErrorKind::Timeout
-                | ErrorKind::Connection
-                | ErrorKind::TryAgain
-                | ErrorKind::Capacity
-        )
+        !self.may_have_run
+            && matches!(
+                self.kind,
+                ErrorKind::Unavailable
+                    | ErrorKind::Timeout
+                    | ErrorKind::Connection
+                    | ErrorKind::TryAgain
+                    | ErrorKind::Capacity
+            )
+    }
+
+    /// The same error for another rider of the same call.
+    pub(crate) fn told_again(&self) -> Self {
+        let mut error = Self::new(self.kind, self.message.clone());
+        error.may_have_run = self.may_have_run;
+        error
+    }
+
+    /// An error from inside a script: what it says may be the script's own words, and what stood
+    /// before it may have written.
+    #[must_use]
+    pub(crate) fn from_script(message: &str) -> Self {
+        let mut error = Self::from_server(message);
+        if !matches!(error.kind, ErrorKind::WrongType | ErrorKind::Capacity | ErrorKind::Auth) {
+            error.kind = ErrorKind::Server;
+        }
+        error.may_have_run = true;
+        error
     }
 
     /// An error reply of the server, classified by its first word (the one stable part of it).
@@ -138,20 +160,41 @@ impl Error {
             ErrorKind::Server if reply.contains("max number of clients reached") => {
                 ErrorKind::Unavailable
             }
+            ErrorKind::Server if reply.contains("ACL failure in script") => ErrorKind::Auth,
             other => other,
         };
         Self::new(kind, format!("server answered {}", printable(reply)))
     }
 }
 
-/// An error reply cut to a bounded, one-line text: it may quote what a user sent.
+/// An error reply as a bounded, one-line text without what it quotes: that may be a key or a value.
 fn printable(reply: &str) -> String {
     const LIMIT: usize = 200;
     // `ERR unknown command 'X', with args beginning with: …` quotes what was sent.
     let reply = reply.split(", with args beginning with").next().unwrap_or_default();
-    let mut text: String =
-        reply.chars().take(LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if reply.chars().nth(LIMIT).is_some() {
+    let chars: Vec<char> = reply.chars().take(LIMIT + 1).collect();
+    let mut text = String::new();
+    let mut quote = None;
+    for (at, &c) in chars.iter().enumerate().take(LIMIT) {
+        let letter =
+            |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(|c| c.is_alphabetic());
+        let apostrophe = c == '\'' && letter(at.checked_sub(1)) && letter(Some(at + 1));
+        match quote {
+            Some(open) if c == open && !apostrophe => {
+                text.push('…');
+                text.push(c);
+                quote = None;
+            }
+            Some(_) => {}
+            None => {
+                text.push(if c.is_control() { ' ' } else { c });
+                if matches!(c, '\'' | '"' | '`') && !apostrophe {
+                    quote = Some(c);
+                }
+            }
+        }
+    }
+    if chars.len() > LIMIT || quote.is_some() {
         text.push('…');
     }
     text
@@ -205,6 +248,10 @@ mod tests {
     fn server_text_is_bounded_and_one_line() {
         let text = Error::from_server(&format!("ERR {}\r\nx", "é".repeat(10_000))).to_string();
         assert!(text.chars().count() < 250 && !text.contains('\n'), "{text}");
+        let nogroup = "NOGROUP No such key 'k3y' or consumer group \"gr'p\"";
+        assert_eq!(printable(nogroup), "NOGROUP No such key '…' or consumer group \"…\"");
+        let plain = "READONLY You can't write against a read only replica.";
+        assert_eq!(printable(plain), plain);
         let quoting = "ERR unknown command 'X', with args beginning with: 's3cret' ";
         assert!(!Error::from_server(quoting).to_string().contains("s3cret"));
     }

@@ -5,6 +5,8 @@
 //! | --- | --- |
 //! | [`config`] | settings, validated all at once, secrets never shown |
 //! | [`keys`] | the catalogue of key families; parts that cannot leave their place |
+//! | [`codec`] | values in versioned envelopes: formats, compression, encryption, whose they are |
+//! | [`crypto`] | the keyring: keys with names, newest first |
 //! | [`client`](RedisClient) | the handle: supervised connections, failovers followed |
 //! | [`Script`] | Lua beside the data, its replies framed so that none can be mistaken |
 //! | [`Call`] | a script's or a command's call: keys, arguments, deadline |
@@ -14,12 +16,15 @@
 //! What this crate guarantees of every call: it is executed at most once; its reply is its own; it
 //! ends by its deadline; and an error says whether it may have run.
 
+pub mod codec;
 pub mod config;
+pub mod crypto;
 pub mod keys;
 
 mod args;
 mod call;
 mod client;
+mod coalesce;
 mod command;
 mod driver;
 mod error;
@@ -34,7 +39,10 @@ mod topology;
 pub use args::ToArg;
 pub use call::Call;
 pub use client::RedisClient;
+pub use coalesce::{BatchLimits, Coalescer, Vectorised, Weight};
+pub use codec::{Codec, CodecOptions, Envelope};
 pub use config::RedisConfig;
+pub use crypto::{KeyId, Keyring, Sealer};
 pub use error::{Error, ErrorKind, Result};
 pub use keys::{Family, Key, KeySpace};
 pub use reply::{FromReply, Reply};

@@ -62,10 +62,18 @@ impl Node {
         let large = size == Size::Large || batch.iter().map(Request::size).sum::<usize>() > LARGE;
         match &self.large {
             Some(lane) if large && !self.small.is_closed() => {
-                let start = || Lane::start(self.target.clone(), self.must_be_master);
+                let start = || Lane::start_patient(self.target.clone(), self.must_be_master);
                 lane.get_or_init(start).call(batch, deadline).await
             }
             _ => self.small.call(batch, deadline).await,
+        }
+    }
+
+    /// Asks for new connections in place of the present ones.
+    pub(crate) fn renew(&self) {
+        self.small.renew();
+        if let Some(lane) = self.large.as_ref().and_then(OnceLock::get) {
+            lane.renew();
         }
     }
 

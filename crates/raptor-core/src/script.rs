@@ -25,28 +25,62 @@ use crate::topology::Failure;
 /// A Lua script, prepared once (a `static` in a `LazyLock`) and called often.
 ///
 /// The source is an ordinary chunk with `KEYS` and `ARGV` that ends in a `return`. A leading
-/// `#!lua` line is kept. Not guaranteed: that the server keeps scripts; a flushed script cache, a
+/// `#!lua` line is kept. It may return integers, strings, `nil`, `false`, status and error replies,
+/// doubles, and arrays of these up to 32 deep. Anything that a client could misread is refused with
+/// [`InvalidInput`](ErrorKind::InvalidInput) after the script ran: deeper or circular tables, tables
+/// with a metatable, and the RESP3 types map, set, big number and verbatim string (return arrays).
+/// An error reply nested in an array arrives as its text.
+///
+/// An error that the script raises or returns is never retryable: it may have written before.
+///
+/// Not guaranteed: that the server keeps scripts; a flushed script cache, a
 /// restart or a failover costs one more round trip, and is otherwise unseen.
 pub struct Script {
     name: &'static str,
     source: Bytes,
     sha: Bytes,
+    kind: Kind,
+}
+
+/// What an error from inside a script says about what was done before it.
+enum Kind {
+    /// Nothing: earlier steps may have written.
+    Steps,
+    /// All: the one command was refused, and nothing was done.
+    OneCommand,
 }
 
 impl Script {
     /// Prepares `source`. The name appears in errors and spans: `ratelimit.acquire`.
     #[must_use]
     pub fn new(name: &'static str, source: &str) -> Self {
+        Self::prepare(name, source, Kind::Steps)
+    }
+
+    /// A script that is one command and nothing else.
+    pub(crate) fn one_command(name: &'static str, source: &str) -> Self {
+        Self::prepare(name, source, Kind::OneCommand)
+    }
+
+    fn prepare(name: &'static str, source: &str, kind: Kind) -> Self {
         let framed = frame(source);
         let sha = Sha1::digest(framed.as_bytes());
         let sha: String = sha.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { name, source: framed.into(), sha: sha.into() }
+        Self { name, source: framed.into(), sha: sha.into(), kind }
     }
 
     /// The name given at construction.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// An error from inside the script.
+    fn error(&self, message: &str) -> Error {
+        match self.kind {
+            Kind::OneCommand => Error::from_server(message),
+            Kind::Steps => Error::from_script(message),
+        }
     }
 
     /// The SHA-1 under which servers cache it, in hexadecimal.
@@ -62,7 +96,8 @@ impl fmt::Debug for Script {
     }
 }
 
-/// The frame keeps the line numbers of `source`, so that a Lua error names the right line.
+/// The script's body comes first, on its own lines: so a Lua error names the right line, and the
+/// frame's own variables are out of its sight.
 fn frame(source: &str) -> String {
     let (shebang, body) = match source.strip_prefix("#!") {
         Some(_) => source.split_once('\n').unwrap_or((source, "")),
@@ -70,13 +105,8 @@ fn frame(source: &str) -> String {
     };
     let newline = if shebang.is_empty() { "" } else { "\n" };
     format!(
-        "{shebang}{newline}local raptor_tag = table.remove(ARGV) \
-         local function raptor_body() {body}\n\
-         end\n\
-         local ran, reply = pcall(raptor_body)\n\
-         local failed = type(reply) == 'table' and reply.err or not ran and tostring(reply)\n\
-         if failed then return {{raptor_tag, 'E', failed}} end\n\
-         return {{raptor_tag, 'R', reply}}\n"
+        "{shebang}{newline}local function body() {body}\nend\n{}",
+        include_str!("lua/frame.lua")
     )
 }
 
@@ -125,7 +155,11 @@ pub(crate) async fn run<T: FromReply>(call: Call<'_>, script: &Script) -> Result
         },
         |framed| match framed {
             Framed::Reply(reply) => Ok(reply),
-            Framed::Error(message) => Err(Error::from_server(&message)),
+            Framed::Unsafe(what) => Err(Error::invalid(format!(
+                "{} ran, and returned {what}, which no client can be trusted to read",
+                script.name
+            ))),
+            Framed::Error(message) => Err(script.error(&message)),
         },
     ))?
     .decode()
@@ -135,6 +169,7 @@ pub(crate) async fn run<T: FromReply>(call: Call<'_>, script: &Script) -> Result
 enum Framed {
     Reply(Reply),
     Error(String),
+    Unsafe(String),
 }
 
 /// Takes the frame off; the tag was checked and taken off by the supervisor already.
@@ -144,6 +179,9 @@ fn unframe(reply: Reply) -> Result<Framed> {
     match items.next() {
         Some(Reply::Bytes(status)) if &status[..] == b"R" => {
             Ok(Framed::Reply(items.next().unwrap_or(Reply::Nil)))
+        }
+        Some(Reply::Bytes(status)) if &status[..] == b"U" => {
+            Ok(Framed::Unsafe(items.next().unwrap_or(Reply::Nil).decode()?))
         }
         Some(Reply::Bytes(status)) if &status[..] == b"E" => {
             Ok(Framed::Error(items.next().unwrap_or(Reply::Nil).decode()?))
@@ -159,7 +197,7 @@ mod tests {
     #[test]
     fn a_shebang_stays_first_and_lines_keep_their_numbers() {
         let framed = frame("#!lua flags=no-writes\nreturn 1");
-        assert!(framed.starts_with("#!lua flags=no-writes\nlocal raptor_tag"));
+        assert!(framed.starts_with("#!lua flags=no-writes\nlocal function body() return 1"));
         let framed = frame("-- a header\nreturn nonsense()");
         assert_eq!(framed.lines().position(|line| line.contains("nonsense")), Some(1));
     }

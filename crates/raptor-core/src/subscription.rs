@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::client::RedisClient;
+use crate::config::Endpoint;
 use crate::driver::{self, Event, Subscriber};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topology::Failure;
@@ -34,6 +35,8 @@ const CAPACITY: usize = 16_384;
 /// Silence after which the connection is asked for a sign of life, and how long that may take.
 const QUIET: Duration = Duration::from_secs(2);
 const PING_DEADLINE: Duration = Duration::from_secs(2);
+/// How often it is looked whether the server is still the one to listen to.
+const LOOK: Duration = Duration::from_millis(500);
 /// Pause between attempts to subscribe again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -77,6 +80,17 @@ impl RedisClient {
         if channels.is_empty() {
             return Err(Error::invalid("a subscription needs at least one channel"));
         }
+        for channel in &channels {
+            if ["__keyspace@", "__keyevent@", "__redis__:"]
+                .iter()
+                .any(|own| channel.starts_with(own))
+            {
+                return Err(Error::invalid(
+                    "the server's own channels (keyspace events, tracking) are not delivered: \
+                     write what you need to hear of as a message",
+                ));
+            }
+        }
         let subscriber = self.open_subscriber(&channels).await?;
         let (sender, incoming) = mpsc::channel(CAPACITY);
         let client = self.clone();
@@ -89,7 +103,10 @@ impl RedisClient {
         Ok(Subscription { incoming, task: task.abort_handle() })
     }
 
-    async fn open_subscriber(&self, channels: &[String]) -> Result<Box<dyn Subscriber>> {
+    async fn open_subscriber(&self, channels: &[String]) -> Result<Subscribed> {
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Unavailable, "the client is closed"));
+        }
         let unavailable = |why: String| Error::new(ErrorKind::Unavailable, why);
         let limit = self.config().connect_timeout();
         let target =
@@ -101,30 +118,41 @@ impl RedisClient {
                     other => unavailable(format!("cannot subscribe: {other:?}")),
                 }
             })?;
-        driver::connect_subscriber(&target, channels.to_vec()).await.map_err(|e| {
+        let subscriber = driver::connect_subscriber(&target, channels.to_vec()).await;
+        let subscriber = subscriber.map_err(|e| {
             e.refused.as_ref().map_or_else(
                 || unavailable(e.message.clone()),
                 |refused| Error::from_server(&refused.0),
             )
-        })
+        })?;
+        Ok(Subscribed { subscriber, endpoint: target.endpoint })
     }
+}
+
+/// A subscribed connection, and where it leads.
+struct Subscribed {
+    subscriber: Box<dyn Subscriber>,
+    endpoint: Endpoint,
 }
 
 /// Moves messages to the receiver, and replaces the connection when it ends or goes silent.
 async fn feed(
     client: RedisClient,
     channels: Vec<String>,
-    mut subscriber: Box<dyn Subscriber>,
+    mut subscribed: Subscribed,
     sender: mpsc::Sender<Incoming>,
 ) {
     let mut out = Outbox { sender, waiting: VecDeque::new() };
     loop {
-        out.pump(&mut *subscriber).await;
-        drop(subscriber);
+        tokio::select! {
+            () = out.pump(&mut *subscribed.subscriber) => {}
+            () = left_behind(&client, &subscribed.endpoint) => {}
+        }
+        drop(subscribed);
         out.gap();
-        subscriber = loop {
+        subscribed = loop {
             match client.open_subscriber(&channels).await {
-                Ok(subscriber) => break subscriber,
+                Ok(subscribed) => break subscribed,
                 Err(error) => tracing::debug!(%error, "subscribing again failed"),
             }
             tokio::time::sleep(PAUSE).await;
@@ -132,6 +160,13 @@ async fn feed(
         if out.sender.is_closed() {
             return;
         }
+    }
+}
+
+/// Resolves when messages no longer arrive at `endpoint`: another master, another primary.
+async fn left_behind(client: &RedisClient, endpoint: &Endpoint) {
+    while client.topology().serves(endpoint) {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -5,11 +5,11 @@
 //! is closed and replaced. So a dead, wedged or black-holed connection is gone within
 //! [`STALL`] + [`PING_DEADLINE`] of an outstanding call, whatever the client library believes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -31,6 +31,9 @@ const IDLE_PING: Duration = Duration::from_secs(30);
 const MAX_IN_FLIGHT: usize = 4_096;
 /// Pauses between attempts to connect: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// Why a connection is replaced that is not lost.
+const RENEWED: &str = "renewed";
 
 /// Why a call on a lane has no answers.
 #[derive(Clone, Debug)]
@@ -77,6 +80,10 @@ struct Shared {
     answered: AtomicU64,
     /// A call ended without an answer, and nothing has arrived since.
     suspect: AtomicBool,
+    /// The latest deadline of a call, where calls may take long (large values over a slow link).
+    patience: Option<Mutex<Instant>>,
+    /// Asks for another connection in place of the present one.
+    renew: Notify,
 }
 
 impl Shared {
@@ -95,6 +102,16 @@ impl Shared {
 impl Lane {
     /// Starts to connect, and keeps doing so until dropped.
     pub(crate) fn start(target: Target, must_be_master: bool) -> Self {
+        Self::start_with(target, must_be_master, None)
+    }
+
+    /// The same for large values: a call that allows itself more time gets it, since a reply that
+    /// is still arriving looks like silence.
+    pub(crate) fn start_patient(target: Target, must_be_master: bool) -> Self {
+        Self::start_with(target, must_be_master, Some(Mutex::new(Instant::now())))
+    }
+
+    fn start_with(target: Target, must_be_master: bool, patience: Option<Mutex<Instant>>) -> Self {
         let (state, _) = watch::channel(State::Connecting);
         let shared = Arc::new(Shared {
             target,
@@ -104,6 +121,8 @@ impl Lane {
             outstanding: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             suspect: AtomicBool::new(false),
+            patience,
+            renew: Notify::new(),
         });
         let task = tokio::spawn(supervise(Arc::clone(&shared))).abort_handle();
         Self { shared, task }
@@ -137,6 +156,10 @@ impl Lane {
         batch: &[Request],
         deadline: Instant,
     ) -> Result<Vec<Answer>, CallError> {
+        if let Some(patience) = &self.shared.patience {
+            let mut latest = patience.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            *latest = (*latest).max(deadline);
+        }
         let turn = tokio::time::timeout_at(deadline, self.shared.in_flight.acquire());
         let Ok(Ok(_turn)) = turn.await else {
             return Err(CallError::NotSent(format!(
@@ -159,6 +182,11 @@ impl Lane {
                 Err(_) => return Err(CallError::Late),
             }
         }
+    }
+
+    /// Asks for a new connection in place of the present one, which ends once its calls have.
+    pub(crate) fn renew(&self) {
+        self.shared.renew.notify_one();
     }
 
     /// Ends the connection now and for good: what is in flight is lost, what comes is not sent.
@@ -296,10 +324,13 @@ async fn supervise(shared: Arc<Shared>) {
                 shared.suspect.store(false, Ordering::Relaxed);
                 shared.enter(State::Up(Arc::clone(&connection)));
                 let why = watch_over(&shared, connection.as_ref()).await;
-                connection.close();
                 telemetry::connection_lost(why);
                 tracing::warn!(endpoint = %shared.target.endpoint, reason = why, "connection lost");
-                shared.enter(State::Connecting);
+                // A renewed one serves until its successor stands, and ends with its last call.
+                if why != RENEWED {
+                    connection.close();
+                    shared.enter(State::Connecting);
+                }
             }
             Err(error) => {
                 tracing::debug!(endpoint = %shared.target.endpoint, %error, "connecting failed");
@@ -322,20 +353,21 @@ async fn open(shared: &Shared) -> Result<Arc<dyn Connection>, ConnectError> {
     if shared.must_be_master {
         let role = connection.send(vec![Request::new("ROLE")]);
         let role = tokio::time::timeout(shared.target.connect_timeout, role).await;
-        let is_master = match role {
-            Ok(Ok(mut answers)) => matches!(
-                answers.pop(),
-                Some(Ok(Reply::Array(items)))
-                    if matches!(items.first(), Some(Reply::Bytes(role)) if &role[..] == b"master")
-            ),
-            _ => false,
+        let (is_master, refused) = match role {
+            Ok(Ok(mut answers)) => match answers.pop() {
+                Some(Ok(Reply::Array(items))) => (
+                    matches!(items.first(), Some(Reply::Bytes(role)) if &role[..] == b"master"),
+                    None,
+                ),
+                Some(Err(refused)) => (false, Some(refused)),
+                _ => (false, None),
+            },
+            _ => (false, None),
         };
         if !is_master {
             connection.close();
-            return Err(ConnectError {
-                message: format!("{} is not a master", shared.target.endpoint),
-                refused: None,
-            });
+            let message = format!("{} is not a master, or does not say so", shared.target.endpoint);
+            return Err(ConnectError { message, refused });
         }
     }
     telemetry::connected();
@@ -350,6 +382,7 @@ async fn watch_over(shared: &Shared, connection: &dyn Connection) -> &'static st
     loop {
         tokio::select! {
             () = connection.closed() => return "closed",
+            () = shared.renew.notified() => return RENEWED,
             () = tokio::time::sleep(TICK) => {}
         }
         let now = Instant::now();
@@ -367,7 +400,10 @@ async fn watch_over(shared: &Shared, connection: &dyn Connection) -> &'static st
         }
         if stalled || now - last_sign >= IDLE_PING {
             let ping = connection.send(vec![Request::new("PING")]);
-            match tokio::time::timeout(PING_DEADLINE, ping).await {
+            let patience = shared.patience.as_ref().map_or(now, |latest| {
+                *latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+            });
+            match tokio::time::timeout_at(patience.max(now + PING_DEADLINE), ping).await {
                 Ok(Ok(_)) => {
                     last_sign = Instant::now();
                     stalled_since = None;

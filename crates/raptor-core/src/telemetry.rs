@@ -43,7 +43,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: CONNECTIONS_LOST,
         kind: "counter",
-        labels: "reason: closed, no sign of life",
+        labels: "reason: closed, no sign of life, renewed",
         what: "connections that ended or were given up",
     },
     Metric {
@@ -58,6 +58,18 @@ pub const METRICS: &[Metric] = &[
         labels: "topology: cluster, sentinel",
         what: "changes of the slot map, or of the master",
     },
+    Metric {
+        name: BATCH,
+        kind: "histogram",
+        labels: "script: the script's name",
+        what: "operations that rode together in one call",
+    },
+    Metric {
+        name: BATCH_REFUSED,
+        kind: "counter",
+        labels: "script: the script's name",
+        what: "operations refused because too many were waiting",
+    },
 ];
 
 const CALLS: &str = "raptor_core_calls_total";
@@ -66,6 +78,8 @@ const RESENDS: &str = "raptor_core_resends_total";
 const CONNECTIONS: &str = "raptor_core_connections_total";
 const CONNECTIONS_LOST: &str = "raptor_core_connections_lost_total";
 const MISFITS: &str = "raptor_core_reply_misfits_total";
+const BATCH: &str = "raptor_core_batch_operations";
+const BATCH_REFUSED: &str = "raptor_core_batch_refused_total";
 const TOPOLOGY_CHANGES: &str = "raptor_core_topology_changes_total";
 
 pub(crate) fn call_ended(outcome: Result<(), ErrorKind>, took: Duration) {
@@ -95,4 +109,12 @@ pub(crate) fn reply_misfit() {
 
 pub(crate) fn topology_changed(topology: &'static str) {
     counter!(TOPOLOGY_CHANGES, "topology" => topology).increment(1);
+}
+
+pub(crate) fn batch_sent(script: &'static str, operations: usize) {
+    histogram!(BATCH, "script" => script).record(operations as f64);
+}
+
+pub(crate) fn batch_refused(script: &'static str) {
+    counter!(BATCH_REFUSED, "script" => script).increment(1);
 }

@@ -6,10 +6,12 @@
 
 use std::borrow::Cow;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::clients::Client;
+use fred::error::ErrorKind;
 use fred::interfaces::{AuthInterface, ClientLike, EventInterface, Resp3Frame};
 use fred::types::config::{
     Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig,
@@ -28,7 +30,12 @@ use crate::config::{Endpoint, Protocol};
 use crate::reply::Reply;
 
 /// Messages kept for a subscriber that is slow; beyond that it is told how many it lost.
-const SUBSCRIBER_CAPACITY: usize = 16_384;
+///
+/// fred reserves the room at once, some 700 bytes a message, so this is not larger.
+const SUBSCRIBER_CAPACITY: usize = 2_048;
+
+/// The same of a connection that does not subscribe: fred tells itself of its own state through it.
+const COMMAND_CAPACITY: usize = 32;
 
 /// A fred client and the task that drives it.
 struct Link {
@@ -38,12 +45,12 @@ struct Link {
 }
 
 impl Link {
-    async fn open(target: &Target) -> Result<Self, ConnectError> {
+    async fn open(target: &Target, capacity: usize) -> Result<Self, ConnectError> {
         let client = Client::new(
             fred_config(target),
             Some(PerformanceConfig {
                 default_command_timeout: Duration::ZERO,
-                broadcast_channel_capacity: SUBSCRIBER_CAPACITY,
+                broadcast_channel_capacity: capacity,
                 ..PerformanceConfig::default()
             }),
             Some(connection_config(target.connect_timeout)),
@@ -71,7 +78,8 @@ impl Link {
             Ok(Ok(link)) => Ok(link),
             Ok(Err(e)) => {
                 let refused = is_server_error(&e).then(|| ServerError(e.details().to_owned()));
-                Err(failed(e.details().to_owned(), refused))
+                let why = refused.as_ref().map_or_else(|| told(&e), |refused| refused.0.clone());
+                Err(failed(why, refused))
             }
             Err(_) => {
                 Err(failed(format!("no connection within {:?}", target.connect_timeout), None))
@@ -163,16 +171,35 @@ fn is_server_error(error: &fred::error::Error) -> bool {
     word.len() > 2 && word.bytes().all(|b| b.is_ascii_uppercase())
 }
 
+/// A fred error in words of ours: its own may quote bytes of a reply that could not be read.
+fn told(error: &fred::error::Error) -> String {
+    match error.kind() {
+        // fred keeps the Debug form of a system error; its message is the readable part.
+        ErrorKind::IO => match error.details().split_once("message: \"") {
+            Some((_, message)) => message.split('"').next().unwrap_or_default().to_owned(),
+            None => error.details().to_owned(),
+        },
+        ErrorKind::Tls => format!("TLS: {}", error.details()),
+        ErrorKind::Protocol | ErrorKind::Parse => "a reply could not be read".into(),
+        ErrorKind::Canceled => "the connection ended".into(),
+        ErrorKind::Timeout => "no answer in time".into(),
+        kind => format!("the connection failed ({})", kind.to_str()),
+    }
+}
+
 /// One connection for commands.
 pub(super) struct FredConnection {
     link: Link,
-    /// Held while a batch is queued, so that batches never interleave.
-    queueing: Mutex<()>,
+    /// Requests queued so far. Held while a batch is queued, so that batches never interleave.
+    queued: Mutex<u64>,
+    /// Answers taken by their callers so far: never more than have arrived.
+    answered: AtomicU64,
 }
 
 impl FredConnection {
     pub(super) async fn connect(target: &Target) -> Result<Self, ConnectError> {
-        Ok(Self { link: Link::open(target).await?, queueing: Mutex::new(()) })
+        let link = Link::open(target, COMMAND_CAPACITY).await?;
+        Ok(Self { link, queued: Mutex::new(0), answered: AtomicU64::new(0) })
     }
 
     async fn exchange(&self, batch: Vec<Request>) -> Result<Vec<Answer>, SendError> {
@@ -180,14 +207,17 @@ impl FredConnection {
             return Err(SendError::NotSent("the connection is closed".into()));
         }
         let client = &self.link.client;
+        let size = batch.len() as u64;
         let mut calls = join_all(batch.into_iter().map(|request| {
             let args = request.args.into_iter().map(Value::Bytes).collect::<Vec<_>>();
             client.custom_raw::<Value>(custom(request.name), args)
         }));
         // fred queues a command at the first poll of its future.
-        let first = {
-            let _queueing = self.queueing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            (&mut calls).now_or_never()
+        let (place, first) = {
+            let mut queued = self.queued.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let place = *queued;
+            *queued += size;
+            (place, (&mut calls).now_or_never())
         };
         let frames = match first {
             Some(frames) => frames,
@@ -199,21 +229,37 @@ impl FredConnection {
                 }
             },
         };
+        let arrived = frames.iter().filter(|frame| frame.is_ok()).count();
+        self.answered.fetch_add(arrived as u64, Ordering::Relaxed);
         frames
             .into_iter()
-            .map(|frame| match frame {
+            .zip(place..)
+            .map(|(frame, place)| match frame {
                 Ok(Resp3Frame::SimpleError { data, .. }) => Ok(Err(ServerError(data.to_string()))),
                 Ok(Resp3Frame::BlobError { data, .. }) => {
                     Ok(Err(ServerError(String::from_utf8_lossy(&data).into_owned())))
                 }
                 Ok(frame) => Ok(Ok(reply(frame))),
-                // Said before anything is queued.
-                Err(e) if e.details() == "Failed to send command to router." => {
-                    Err(SendError::NotSent("the connection is closed".into()))
-                }
-                Err(e) => Err(SendError::Lost(e.details().to_owned())),
+                Err(e) => self.failed(&e, place),
             })
             .collect()
+    }
+
+    /// What became of the request at `place` that ended with a client error.
+    fn failed(&self, error: &fred::error::Error, place: u64) -> Result<Answer, SendError> {
+        // Said before anything is queued.
+        if error.details() == "Failed to send command to router." {
+            return Err(SendError::NotSent("the connection is closed".into()));
+        }
+        // fred ends the connection at a CLUSTERDOWN, with that error for every call on it. The one
+        // that was refused is the first without an answer; if as many answers were taken as were
+        // queued before this request, then this is it.
+        if error.details().starts_with("CLUSTERDOWN")
+            && self.answered.load(Ordering::Relaxed) == place
+        {
+            return Ok(Err(ServerError(error.details().to_owned())));
+        }
+        Err(SendError::Lost(told(error)))
     }
 }
 
@@ -285,7 +331,7 @@ impl FredSubscriber {
         target: &Target,
         channels: Vec<String>,
     ) -> Result<Self, ConnectError> {
-        let link = Link::open(target).await?;
+        let link = Link::open(target, SUBSCRIBER_CAPACITY).await?;
         let messages = link.client.message_rx();
         let channels = channels.into_iter().map(Value::from).collect();
         let confirmed = queued(&link.client, "SUBSCRIBE", channels);
@@ -296,6 +342,10 @@ impl FredSubscriber {
         };
         let confirmed = tokio::time::timeout(target.connect_timeout, answer(&link, confirmed));
         match confirmed.await {
+            // Whoever may not PING got past the SUBSCRIBE.
+            Ok(Err(SendError::NotSent(refused))) if refused.contains("'ping'") => {
+                Ok(Self { link, messages, unanswered })
+            }
             Ok(Ok(())) => Ok(Self { link, messages, unanswered }),
             Ok(Err(SendError::NotSent(refused))) => {
                 Err(failed(refused.clone(), Some(ServerError(refused))))
@@ -337,7 +387,7 @@ async fn answer(
             Err(SendError::NotSent(String::from_utf8_lossy(&data).into_owned()))
         }
         Ok(_) => Ok(()),
-        Err(e) => Err(SendError::Lost(e.details().to_owned())),
+        Err(e) => Err(SendError::Lost(told(&e))),
     }
 }
 
@@ -345,7 +395,12 @@ impl Subscriber for FredSubscriber {
     fn ping(&mut self) -> BoxFuture<'_, Result<(), SendError>> {
         let next = queued(&self.link.client, "PING", Vec::new());
         let oldest = std::mem::replace(&mut self.unanswered, next);
-        answer(&self.link, oldest).boxed()
+        // A refusal is a sign of life too.
+        let alive = |outcome| match outcome {
+            Err(SendError::NotSent(_)) => Ok(()),
+            outcome => outcome,
+        };
+        answer(&self.link, oldest).map(alive).boxed()
     }
 
     fn next(&mut self) -> BoxFuture<'_, Option<Event>> {

@@ -27,7 +27,7 @@ use crate::telemetry;
 /// Redirections that one call follows; a sane cluster needs two.
 const MAX_REDIRECTIONS: usize = 16;
 /// How often the map is refreshed when all is well, and when a primary is away.
-const REFRESH: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(200));
+const REFRESH: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(200));
 /// The least time between two refreshes.
 const REFRESH_GAP: Duration = Duration::from_millis(50);
 /// How long a node may take to describe the cluster.
@@ -197,6 +197,12 @@ impl Cluster {
         }
     }
 
+    /// Whether a subscription there is where messages arrive.
+    pub(crate) fn serves(&self, endpoint: &Endpoint) -> bool {
+        let map = self.shared.map.load();
+        map.primaries.iter().any(|node| node.target().endpoint == *endpoint)
+    }
+
     /// Any primary that can be reached: messages reach subscribers at every node.
     pub(crate) async fn target(&self, deadline: Instant) -> Result<Target, Failure> {
         self.ready(deadline).await?;
@@ -296,7 +302,8 @@ impl Shared {
             asked.extend(seeds);
         }
         let views = join_all(asked.iter().map(|node| describe_from(node))).await;
-        let mut failure = Failure::NotSent("no node of the cluster can be reached".into());
+        let mut refused = None;
+        let mut unreachable = None;
         let mut best: Option<View> = None;
         for view in views {
             match view {
@@ -306,10 +313,15 @@ impl Shared {
                         best = Some(view);
                     }
                 }
-                Err(why) => failure = why,
+                Err(why @ (Failure::Refused(_) | Failure::Rejected(_))) => refused = Some(why),
+                Err(why) => unreachable = Some(why),
             }
         }
-        best.ok_or(failure)
+        // While one may still answer, what others refuse decides nothing.
+        best.ok_or_else(|| {
+            let nobody = || Failure::NotSent("no node of the cluster can be reached".into());
+            unreachable.or(refused).unwrap_or_else(nobody)
+        })
     }
 
     fn adopt(&self, view: &View) {

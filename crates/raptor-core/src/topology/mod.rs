@@ -4,6 +4,7 @@
 //! sent, may be sent again, alone, until the call's deadline. What got no answer never is.
 
 mod cluster;
+mod election;
 mod sentinel;
 mod slots;
 mod standalone;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{RedisConfig, Topology as Layout};
+use crate::config::{Endpoint, RedisConfig, Topology as Layout};
 use crate::driver::{self, Answer, Request, ServerError, Target};
 use crate::error::Result;
 use crate::node::Size;
@@ -69,7 +70,7 @@ impl Topology {
     /// Starts to connect in the background.
     pub(crate) fn start(config: &RedisConfig) -> Result<Self> {
         let tls = config.tls().map(|tls| driver::tls_config(tls.ca_file())).transpose()?;
-        let target = |endpoint: &crate::config::Endpoint| Target {
+        let target = |endpoint: &Endpoint| Target {
             endpoint: endpoint.clone(),
             credentials: config.credentials().clone(),
             tls: tls.clone(),
@@ -133,6 +134,15 @@ impl Topology {
             Self::Standalone(servers) => Ok(servers.target()),
             Self::Sentinel(servers) => servers.target(deadline).await,
             Self::Cluster(servers) => servers.target(deadline).await,
+        }
+    }
+
+    /// Whether messages still arrive at a subscription at `endpoint`.
+    pub(crate) fn serves(&self, endpoint: &Endpoint) -> bool {
+        match self {
+            Self::Standalone(_) => true,
+            Self::Sentinel(servers) => servers.serves(endpoint),
+            Self::Cluster(servers) => servers.serves(endpoint),
         }
     }
 

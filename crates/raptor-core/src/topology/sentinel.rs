@@ -2,10 +2,10 @@
 //!
 //! The sentinels are asked each second and after every sign of trouble, and tell of a switch at
 //! once (`+switch-master`). The old master is *fenced* in that moment: its connections are closed
-//! and a reply that it still gave is not believed, since the new master will make it forget.
+//! and a reply that it still gave is not believed, since the new master will make it forget. Whom
+//! to follow is decided in `election.rs`.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::election::{Claim, Election, Verdict};
 use super::slots::parse_host_port;
 use super::{Backoff, Failure, last, passing};
 use crate::config::Endpoint;
@@ -48,24 +49,12 @@ struct Shared {
     template: Target,
     max_connections: usize,
     sentinels: Vec<Lane>,
-    master: watch::Sender<Option<Master>>,
-    /// Masters that were left, and at which epoch: only a later one may bring them back.
-    left: Mutex<HashMap<Endpoint, u64>>,
+    election: Mutex<Election>,
+    /// `None` while nobody is known or trusted.
+    master: watch::Sender<Option<Arc<Node>>>,
     poke: Notify,
-    trouble: Mutex<String>,
-}
-
-#[derive(Clone)]
-struct Master {
-    node: Arc<Node>,
-    epoch: u64,
-}
-
-/// What a sentinel says: who is master, since which epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Claim {
-    endpoint: Endpoint,
-    epoch: u64,
+    /// Why there is no master.
+    trouble: Mutex<Failure>,
 }
 
 impl Sentinel {
@@ -81,15 +70,15 @@ impl Sentinel {
             template,
             max_connections,
             sentinels: lanes,
+            election: Mutex::new(Election::new(sentinels.len())),
             master: watch::Sender::new(None),
-            left: Mutex::new(HashMap::new()),
             poke: Notify::new(),
-            trouble: Mutex::new("no sentinel has answered yet".into()),
+            trouble: Mutex::new(Failure::NotSent("no sentinel has answered yet".into())),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(poll(Arc::clone(&shared)));
-        for target in sentinels {
-            tasks.spawn(listen(Arc::clone(&shared), target));
+        for (index, target) in sentinels.into_iter().enumerate() {
+            tasks.spawn(listen(Arc::clone(&shared), index, target));
         }
         Self { shared, tasks: Mutex::new(tasks) }
     }
@@ -100,6 +89,12 @@ impl Sentinel {
 
     pub(crate) async fn target(&self, deadline: Instant) -> Result<Target, Failure> {
         Ok(self.shared.current(deadline).await?.target().clone())
+    }
+
+    /// Whether a subscription there is where messages arrive; while in doubt, it may be.
+    pub(crate) fn serves(&self, endpoint: &Endpoint) -> bool {
+        let master = self.shared.master.borrow();
+        master.as_ref().is_none_or(|master| master.target().endpoint == *endpoint)
     }
 
     pub(crate) async fn call(
@@ -149,7 +144,7 @@ impl Sentinel {
         self.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).abort_all();
         self.shared.sentinels.iter().for_each(Lane::close);
         if let Some(master) = &*self.shared.master.borrow() {
-            master.node.close();
+            master.close();
         }
     }
 }
@@ -157,91 +152,83 @@ impl Sentinel {
 impl Shared {
     /// The master, waited for until `deadline` while a switch is under way.
     async fn current(&self, deadline: Instant) -> Result<Arc<Node>, Failure> {
-        if let Some(master) = &*self.master.borrow() {
-            return Ok(Arc::clone(&master.node));
-        }
         let mut master = self.master.subscribe();
-        match tokio::time::timeout_at(deadline, master.wait_for(Option::is_some)).await {
-            Ok(Ok(master)) if master.is_some() => {
-                master.as_ref().map(|master| Arc::clone(&master.node)).ok_or_else(no_master)
-            }
-            _ => Err(Failure::NotSent(format!(
-                "no sentinel names a master of {}: {}",
-                self.service,
-                self.trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-            ))),
+        let known = master.wait_for(Option::is_some);
+        if let Ok(Ok(master)) = tokio::time::timeout_at(deadline, known).await
+            && let Some(master) = &*master
+        {
+            return Ok(Arc::clone(master));
         }
+        Err(match locked(&self.trouble).clone() {
+            Failure::NotSent(why) => Failure::NotSent(format!(
+                "no sentinel names a master of {} that can be trusted: {why}",
+                self.service
+            )),
+            rejected => rejected,
+        })
     }
 
     fn is_current(&self, node: &Arc<Node>) -> bool {
-        matches!(&*self.master.borrow(), Some(master) if Arc::ptr_eq(&master.node, node))
+        matches!(&*self.master.borrow(), Some(master) if Arc::ptr_eq(master, node))
     }
 
     async fn another_master(&self, node: &Arc<Node>, deadline: Instant) -> bool {
         self.poke.notify_one();
         let mut master = self.master.subscribe();
-        let changed = master
-            .wait_for(|master| matches!(master, Some(master) if !Arc::ptr_eq(&master.node, node)));
+        let changed =
+            master.wait_for(|master| matches!(master, Some(master) if !Arc::ptr_eq(master, node)));
         let until = deadline.min(Instant::now() + NEW_MASTER_WAIT);
         matches!(tokio::time::timeout_at(until, changed).await, Ok(Ok(_)))
     }
 
-    /// Leaves the master at `endpoint` (or whichever there is) for good.
-    fn fence(&self, endpoint: Option<&Endpoint>) {
-        let left = self.master.send_if_modified(|master| {
-            let concerned = master
-                .as_ref()
-                .is_some_and(|m| endpoint.is_none_or(|old| m.node.target().endpoint == *old));
-            if let Some(old) = master.take_if(|_| concerned) {
-                self.left
-                    .lock()
-                    .unwrap_or_else(|poisoned| poisoned.into_inner())
-                    .insert(old.node.target().endpoint.clone(), old.epoch);
-                old.node.close();
-            }
-            concerned
-        });
-        if left {
-            tracing::info!(service = self.service, "left the old master");
+    /// `service old-host old-port new-host new-port`, announced by a sentinel.
+    fn switched(&self, sentinel: usize, announcement: &[u8]) {
+        let text = String::from_utf8_lossy(announcement);
+        let words: Vec<&str> = text.split(' ').collect();
+        if let [service, host, port, ..] = words.as_slice()
+            && *service == self.service
+            && let Some(old) = parse_host_port(&format!("{host}:{port}"), "")
+            && locked(&self.election).announced(sentinel, &old)
+        {
+            self.leave();
         }
         self.poke.notify_one();
     }
 
-    /// Follows the newest claim, unless it is one that was left already.
-    fn follow(&self, claims: &[Claim]) {
-        let current = self.master.borrow().clone();
-        let left = self.left.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        let fresh = |claim: &&Claim| left.get(&claim.endpoint).is_none_or(|at| claim.epoch > *at);
-        let is_current = |claim: &Claim| {
-            current.as_ref().is_some_and(|m| m.node.target().endpoint == claim.endpoint)
-        };
-        // Among equals the one that is a change: a sentinel that knows of a switch is ahead.
-        let newest =
-            claims.iter().filter(fresh).max_by_key(|claim| (claim.epoch, !is_current(claim)));
-        let Some(newest) = newest else { return };
-        if is_current(newest) {
-            self.master.send_if_modified(|master| {
-                if let Some(master) = master {
-                    master.epoch = master.epoch.max(newest.epoch);
+    /// Fences the present master: its connections are closed, its replies are not believed.
+    fn leave(&self) {
+        if let Some(old) = self.master.send_replace(None) {
+            old.close();
+        }
+    }
+
+    fn decide(&self, claims: &[Option<Claim>]) {
+        let mut election = locked(&self.election);
+        match election.heard(claims) {
+            Verdict::Wait => {}
+            Verdict::Trust(endpoint) => {
+                if self.master.borrow().is_none() {
+                    self.start(endpoint);
                 }
-                false
-            });
-            return;
+            }
+            Verdict::Follow(endpoint) => {
+                telemetry::topology_changed("sentinel");
+                tracing::info!(service = self.service, master = %endpoint, "following a master");
+                self.leave();
+                self.start(endpoint);
+            }
         }
-        if current.as_ref().is_some_and(|master| newest.epoch < master.epoch) {
-            return;
-        }
-        self.fence(None);
-        let target = Target { endpoint: newest.endpoint.clone(), ..self.template.clone() };
-        let node = Arc::new(Node::start(target, true, self.max_connections));
-        self.master.send_replace(Some(Master { node, epoch: newest.epoch }));
-        telemetry::topology_changed("sentinel");
-        tracing::info!(service = self.service, master = %newest.endpoint, "following a master");
+    }
+
+    fn start(&self, endpoint: Endpoint) {
+        let target = Target { endpoint, ..self.template.clone() };
+        let node = Node::start(target, true, self.max_connections);
+        self.master.send_replace(Some(Arc::new(node)));
     }
 }
 
-fn no_master() -> Failure {
-    Failure::NotSent("no master is known".into())
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Asks every sentinel who is master, each second and when poked.
@@ -251,14 +238,12 @@ async fn poll(shared: Arc<Shared>) {
             join_all(shared.sentinels.iter().map(|lane| ask(lane, &shared.service))).await;
         let mut claims = Vec::new();
         for answer in answers {
-            match answer {
-                Ok(claim) => claims.push(claim),
-                Err(why) => {
-                    *shared.trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = why;
-                }
+            if let Err(failure) = &answer {
+                *locked(&shared.trouble) = failure.clone();
             }
+            claims.push(answer.ok());
         }
-        shared.follow(&claims);
+        shared.decide(&claims);
         // Without a master, ask again soon.
         let pause = if shared.master.borrow().is_some() { POLL } else { POLL / 10 };
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -269,22 +254,22 @@ async fn poll(shared: Arc<Shared>) {
     }
 }
 
-async fn ask(sentinel: &Lane, service: &str) -> Result<Claim, String> {
+async fn ask(sentinel: &Lane, service: &str) -> Result<Claim, Failure> {
     let deadline = Instant::now() + ASK_DEADLINE;
     let name = service.to_owned();
     let batch = [
         Request::new("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name.clone()),
         Request::new("SENTINEL").arg("MASTER").arg(name),
     ];
-    let answers = sentinel.call(&batch, deadline).await.map_err(|e| format!("{e:?}"))?;
     let mut replies = Vec::new();
-    for answer in answers {
-        replies.push(answer.map_err(|refused| refused.0)?);
+    for answer in sentinel.call(&batch, deadline).await? {
+        replies.push(answer.map_err(Failure::Refused)?);
     }
     let (details, address) = (replies.pop(), replies.pop());
     let address: Option<Vec<String>> = address.and_then(|reply| reply.decode().ok());
     let details: Option<Vec<Reply>> = details.and_then(|reply| reply.decode().ok());
-    claim(address, details).ok_or_else(|| format!("it does not know the service {service}"))
+    claim(address, details)
+        .ok_or_else(|| Failure::NotSent(format!("it does not know the service {service}")))
 }
 
 fn claim(address: Option<Vec<String>>, details: Option<Vec<Reply>>) -> Option<Claim> {
@@ -301,7 +286,7 @@ fn claim(address: Option<Vec<String>>, details: Option<Vec<Reply>>) -> Option<Cl
 }
 
 /// Hears of a switch the moment a sentinel announces it.
-async fn listen(shared: Arc<Shared>, sentinel: Target) {
+async fn listen(shared: Arc<Shared>, index: usize, sentinel: Target) {
     loop {
         let channels = vec!["+switch-master".into()];
         if let Ok(mut subscriber) = driver::connect_subscriber(&sentinel, channels).await {
@@ -309,7 +294,7 @@ async fn listen(shared: Arc<Shared>, sentinel: Target) {
             shared.poke.notify_one();
             loop {
                 match tokio::time::timeout(QUIET, subscriber.next()).await {
-                    Ok(Some(Event::Message { payload, .. })) => shared.switched(&payload),
+                    Ok(Some(Event::Message { payload, .. })) => shared.switched(index, &payload),
                     Ok(Some(Event::Lagged)) => shared.poke.notify_one(),
                     Ok(None) => break,
                     // Silence is normal, a black hole is not.
@@ -323,21 +308,6 @@ async fn listen(shared: Arc<Shared>, sentinel: Target) {
             }
         }
         tokio::time::sleep(RESUBSCRIBE).await;
-    }
-}
-
-impl Shared {
-    /// `service old-host old-port new-host new-port`
-    fn switched(&self, announcement: &[u8]) {
-        let text = String::from_utf8_lossy(announcement);
-        let words: Vec<&str> = text.split(' ').collect();
-        if let [service, host, port, new_host, new_port] = words.as_slice()
-            && *service == self.service
-            && (host, port) != (new_host, new_port)
-        {
-            let old = parse_host_port(&format!("{host}:{port}"), "");
-            self.fence(old.as_ref());
-        }
     }
 }
 

@@ -187,9 +187,37 @@ async fn an_error_from_inside_a_script_is_no_refusal_to_run_it() {
                 call.timeout(Duration::from_millis(500)).run::<Reply>().await.expect_err(how);
             executed += 1;
             assert!(error.to_string().contains(word), "{error:?}");
+            assert!(!error.is_retryable(), "it has written: {error:?}");
             assert_eq!(fixture::seen(&server, "n").await, executed, "{word} by {how}");
         }
     }
+}
+
+/// A server that takes no writes for a while (a failover behind its name): writes wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_refused_by_a_replica_are_sent_again_scripts_too() {
+    let (server, client) = fixture::server().await;
+    let key = Key::raw("set");
+    client.command("SADD").key(&key).args(["a", "b"]).run::<()>().await.expect("SADD");
+    let incr = Script::new("test.incr", "return redis.call('INCR', KEYS[1])");
+    let role = async |to: [&str; 2]| {
+        let mut replicaof = raptor_testkit::redis::cmd("REPLICAOF");
+        server.query::<()>(replicaof.arg(&to)).await.expect("REPLICAOF");
+    };
+    role(["127.0.0.1", "1"]).await;
+    let n = Key::raw("n");
+    let (command, script, framed, ()) = tokio::join!(
+        client.command("INCR").key(&n).run::<i64>(),
+        client.script(&incr).key(&n).run::<i64>(),
+        client.command("SPOP").key(&key).arg(1).run::<Vec<String>>(),
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            role(["NO", "ONE"]).await;
+        }
+    );
+    let (one, two) = (command.expect("waited for"), script.expect("waited for"));
+    assert_eq!(one.min(two) + one.max(two), 3, "each ran once: {one} {two}");
+    assert_eq!(framed.expect("waited for").len(), 1);
 }
 
 #[tokio::test]

@@ -113,6 +113,58 @@ async fn stored_words_of_the_protocol_shift_no_reply_on_the_cluster() {
     sixty_four_readers(&cluster.url()).await;
 }
 
+/// What a script returns may be made of what a tenant stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_that_no_client_could_read_are_refused_and_harm_nobody() {
+    let server = raptor_testkit::Server::start().await.expect("a server starts");
+    let json = Script::new("test.json", "return cjson.decode(redis.call('GET', KEYS[1]))");
+    let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    for protocol in [2, 3] {
+        let client = fixture::client(&format!("{}?protocol={protocol}", server.url())).await;
+        let bystander = tokio::spawn({
+            let client = client.clone();
+            async move {
+                for n in 0..300 {
+                    let echo: i64 = client.command("ECHO").arg(n).run().await.expect("unharmed");
+                    assert_eq!(echo, n);
+                }
+            }
+        });
+        let key = Key::raw("stored");
+        for stored in [
+            &deep(200),
+            &deep(900),
+            r#"{"map":{"a":1}}"#,
+            r#"[{"set":{"a":true}}]"#,
+            r#"{"verbatim_string":{"format":"zzz","string":"x"}}"#,
+            r#"{"big_number":"x"}"#,
+        ] {
+            client.command("SET").key(&key).arg(stored).run::<()>().await.expect("SET");
+            let error = client.script(&json).key(&key).run::<Reply>().await.expect_err(stored);
+            assert_eq!(error.kind(), raptor_core::ErrorKind::InvalidInput, "{error:?}");
+        }
+        for source in [
+            "local t = {} t[1] = t return t",
+            "local t = {} for _ = 1, 5000 do t = {t} end return t",
+            "redis.setresp(3) return {map = {[{1, 2}] = 1}}",
+            "return setmetatable({}, {__index = function() error({err = 'TRYAGAIN x'}) end})",
+            "error(setmetatable({}, {__tostring = function() return 'x' end}))",
+        ] {
+            let script = Script::new("test.hostile", source);
+            let error = client.script(&script).run::<Reply>().await.expect_err(source);
+            assert!(!error.is_retryable(), "{error:?}");
+            assert_eq!(error.kind(), raptor_core::ErrorKind::InvalidInput, "{source}: {error:?}");
+        }
+        let hidden = Script::new("test.tag", "return tostring(tag) .. tostring(raptor_tag)");
+        let error = client.script(&hidden).run::<Reply>().await.expect_err("not in sight");
+        assert_eq!(error.kind(), raptor_core::ErrorKind::Server, "{error:?}");
+        let fine =
+            Script::new("test.fine", &format!("return {}", "{".repeat(30) + &"}".repeat(30)));
+        client.script(&fine).run::<Reply>().await.expect("thirty deep is fine");
+        bystander.await.expect("the bystander got its own replies");
+    }
+}
+
 /// Something on the way shifts replies by one: whoever is framed finds out, and nothing of it is
 /// handed out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

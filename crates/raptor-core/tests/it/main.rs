@@ -4,8 +4,10 @@
 #![allow(clippy::print_stdout, reason = "durations are printed for the reader of a test run")]
 
 mod calls;
+mod codec;
 mod config;
 mod config_problems;
+mod crypto;
 mod desync;
 mod fixture;
 mod keys;

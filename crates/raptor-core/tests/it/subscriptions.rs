@@ -50,10 +50,29 @@ async fn a_refused_subscription_is_a_typed_error() {
         assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
         client.command("PING").run::<()>().await.expect("other calls are not touched");
     }
-    let none = Vec::<String>::new();
     let (_server, client) = fixture::server().await;
-    let error = client.subscribe(none).await.err().expect("refused");
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    for channels in [vec![], vec!["__keyevent@0__:del"], vec!["c", "__keyspace@0__:k"]] {
+        let error = client.subscribe(channels).await.err().expect("refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+    client.close();
+    let error = client.subscribe(["c"]).await.err().expect("closed");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_user_without_ping_may_subscribe_to_what_it_may() {
+    let server = Server::builder()
+        .acl_user("user sub on >some-password ~* +subscribe +hello +auth resetchannels &c")
+        .start()
+        .await
+        .expect("starts");
+    let url = format!("redis://sub:some-password@127.0.0.1:{}", server.port());
+    let client = fixture::client(&url).await;
+    let mut subscription = client.subscribe(["c"]).await.expect("subscribes");
+    publish(&fixture::client(&server.url()).await, "heard").await;
+    assert_eq!(next(&mut subscription).await, message("heard"));
+    assert_eq!(client.subscribe(["other"]).await.err().expect("refused").kind(), ErrorKind::Auth);
 }
 
 #[tokio::test]

@@ -299,3 +299,22 @@ async fn script_flush_each_fifty_ms_during_a_failover_reaches_no_caller() {
     }
     println!("errors within the failover's window: {errors:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_nobody_serves_is_a_typed_refusal() {
+    let cluster = Cluster::builder().start().await.expect("a cluster starts");
+    let client = fixture::client(&cluster.url()).await;
+    let key = Key::raw("orphan");
+    for node in cluster.nodes() {
+        let mut drop = redis::cmd("CLUSTER");
+        drop.arg("DELSLOTS").arg(key.slot());
+        let _ = node.query::<()>(&drop).await;
+    }
+    let call = client.command("INCR").key(&key).timeout(Duration::from_millis(500));
+    let error = call.run::<i64>().await.expect_err("nobody serves it");
+    assert!(error.is_retryable(), "it did not run: {error:?}");
+    let mut add = redis::cmd("CLUSTER");
+    cluster.node(0).query::<()>(add.arg("ADDSLOTS").arg(key.slot())).await.expect("ADDSLOTS");
+    let served = async || client.command("INCR").key(&key).run::<i64>().await.is_ok();
+    until(slack(Duration::from_secs(2)), "the slot to be served", served).await.expect("served");
+}

@@ -154,3 +154,46 @@ async fn a_slow_server_is_not_taken_for_a_dead_one() {
     assert_eq!(outcome.expect("slow, not dead"), 1);
     assert_eq!(proxy.connections(), 1, "no connection was replaced");
 }
+
+/// A large reply over a slow link looks like silence; who allows it time gets it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_reply_over_a_slow_link_arrives_when_it_is_given_time() {
+    let (server, direct) = fixture::server().await;
+    let value = vec![b'x'; 16 << 20];
+    let key = Key::raw("large");
+    direct.command("SET").key(&key).arg(value.clone()).run::<()>().await.expect("SET");
+    let slow = slow_link(server.addr()).await;
+    let client = fixture::client(&format!("redis://{slow}")).await;
+    let started = Instant::now();
+    let call = client.command("GET").key(&key).large().timeout(Duration::from_secs(60));
+    let got: Vec<u8> = call.run().await.expect("arrives");
+    assert!(got == value);
+    assert!(started.elapsed() > Duration::from_secs(4), "slow enough: {:?}", started.elapsed());
+}
+
+/// Forwards; replies at 3 MB a second.
+async fn slow_link(upstream: std::net::SocketAddr) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let at = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(upstream).await.expect("connects");
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+            });
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 65_536];
+                while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
+                    if to_client.write_all(&buffer[..n]).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_secs(1) / 3 * n as u32 / (1 << 20)).await;
+                }
+            });
+        }
+    });
+    at
+}

@@ -74,3 +74,31 @@ async fn a_killed_master_is_left_for_the_new_one() {
     })
     .await;
 }
+
+/// The old master lives on, cut off from its sentinels, and the subscription's link to it too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_does_not_stay_with_a_master_that_was_left() {
+    let sentinel = Sentinel::builder().start().await.expect("sentinels start");
+    let client = fixture::client(&sentinel.url()).await;
+    let mut subscription = client.subscribe(["c"]).await.expect("subscribes");
+    let old = sentinel.master().await.expect("a master");
+    let server = sentinel.server_at(old).expect("ours");
+    let mut admin = server.admin().expect("a connection");
+    tokio::task::spawn_blocking(move || {
+        redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("unknown").exec(&mut admin)?;
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(&mut admin)
+    })
+    .await
+    .expect("runs")
+    .expect("locked out");
+    sentinel.master_after(old).await.expect("the sentinels switch");
+    let told = tokio::time::timeout(slack(Duration::from_secs(5)), subscription.next()).await;
+    assert_eq!(told.expect("in time"), Some(raptor_core::Incoming::Gap));
+    let heard = async || {
+        let payload = client.command("PUBLISH").arg("c").arg("x");
+        payload.run::<i64>().await.is_ok_and(|receivers| receivers > 0)
+    };
+    until(slack(Duration::from_secs(2)), "a receiver at the new master", heard)
+        .await
+        .expect("heard");
+}

@@ -1,0 +1,37 @@
+-- frame: what stands behind every script's body, and runs it so that its reply cannot be mistaken.
+-- ARGV[n]  the last one is the call's tag, taken off before the body sees it
+-- returns {tag, "R", reply} | {tag, "E", message} of an error from inside | {tag, "U", what} is unsafe
+local tag = table.remove(ARGV)
+local ran, reply = pcall(body)
+
+-- Refuses what a client could not read, or what would run code while the server reads it.
+local REFUSED = {'map', 'set', 'big_number', 'verbatim_string'}
+local function unsafe(value, depth)
+  if type(value) ~= 'table' then return nil end
+  if depth > 32 then return 'a table more than 32 deep' end
+  if getmetatable(value) ~= nil then return 'a table with a metatable' end
+  for _, name in ipairs(REFUSED) do
+    if rawget(value, name) ~= nil then return 'a table with the field ' .. name end
+  end
+  for key, inner in next, value do
+    if type(key) == 'table' then return 'a table as a key' end
+    if type(inner) == 'table' then
+      local why = unsafe(inner, depth + 1)
+      if why then return why end
+    end
+  end
+end
+local why = unsafe(reply, 1)
+if why then return {tag, 'U', why} end
+
+local failed = type(reply) == 'table' and reply.err
+if ran and not failed then return {tag, 'R', reply} end
+failed = tostring(failed or reply)
+-- A replica that refuses writes has let nothing through before, so this is a refusal of the whole.
+if string.find(failed, '^%-?READONLY') then
+  local info = redis.pcall('INFO', 'replication')
+  if type(info) == 'string' and string.find(info, 'role:slave') and string.find(info, 'slave_read_only:1') then
+    return redis.error_reply(failed)
+  end
+end
+return {tag, 'E', failed}
