@@ -6,9 +6,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::coalesce::Coalescer;
 use crate::config::RedisConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::KeySpace;
+use crate::reads::Reads;
 use crate::topology::{Failure, Topology};
 
 /// A client of one Redis or Valkey: a server, a sentinel group or a cluster.
@@ -26,6 +28,7 @@ struct Inner {
     config: RedisConfig,
     topology: Topology,
     closed: watch::Sender<bool>,
+    reads: Coalescer<Reads>,
 }
 
 impl RedisClient {
@@ -48,7 +51,14 @@ impl RedisClient {
     /// [`Config`](ErrorKind::Config) when TLS cannot be set up.
     pub fn connect_lazy(config: RedisConfig) -> Result<Self> {
         let topology = Topology::start(&config)?;
-        Ok(Self { inner: Arc::new(Inner { config, topology, closed: watch::Sender::new(false) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                topology,
+                closed: watch::Sender::new(false),
+                reads: Coalescer::new(Reads),
+            }),
+        })
     }
 
     /// Waits until calls can be served, at most the connect timeout.
@@ -108,6 +118,10 @@ impl RedisClient {
     pub(crate) async fn closed(&self) {
         // The sender is ours, so this cannot fail.
         let _ = self.inner.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    pub(crate) fn reads(&self) -> &Coalescer<Reads> {
+        &self.inner.reads
     }
 
     pub(crate) fn is_cluster(&self) -> bool {

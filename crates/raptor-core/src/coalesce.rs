@@ -170,6 +170,12 @@ impl<V: Vectorised> Coalescer<V> {
         }
     }
 
+    /// How many operations are waiting for their turn.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.queues().values().map(|queue| queue.waiting.len()).sum()
+    }
+
     fn enter(&self, client: &RedisClient, op: V::Op) -> Result<Entered<V>> {
         let shared = &self.shared;
         let lane = match client.is_cluster() {

@@ -29,6 +29,7 @@ mod command;
 mod driver;
 mod error;
 mod node;
+mod reads;
 mod reply;
 mod script;
 mod subscription;

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "durations are printed for the reader of a test run")]
 
 mod calls;
+mod coalescing;
 mod codec;
 mod config;
 mod config_problems;
