@@ -91,7 +91,7 @@ impl Tally {
     }
 }
 
-async fn stored(client: &RedisClient, key: &str) -> i64 {
+async fn stored_at(client: &RedisClient, key: &str) -> i64 {
     let n: Option<i64> =
         client.command("GET").key(&Key::raw(key.to_owned())).run().await.expect("GET");
     n.unwrap_or_default()
@@ -125,7 +125,7 @@ async fn live_slot_migration_for_sixty_seconds_under_sixty_four_callers() {
     let mut calls = 0;
     for (key, tally) in &tallies {
         assert!(tally.errors.is_empty(), "single-key calls see no error: {tally:?}");
-        assert_eq!(stored(&client, key).await, tally.done, "{key} executed once each");
+        assert_eq!(stored_at(&client, key).await, tally.done, "{key} executed once each");
         calls += tally.done;
     }
     for node in cluster.nodes() {
@@ -136,6 +136,31 @@ async fn live_slot_migration_for_sixty_seconds_under_sixty_four_callers() {
     }
     println!("{migrations} slots moved under {calls} calls, no error, none twice");
     assert!(migrations >= 8 && calls > 1_000, "{migrations} migrations, {calls} calls");
+}
+
+/// In the middle of a migration the old owner redirects for this once (ASK), and only an asking
+/// call is served by the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_have_moved_ahead_of_their_slot_are_asked_for() {
+    let cluster = Cluster::builder().start().await.expect("a cluster starts");
+    let client = fixture::client(&cluster.url()).await;
+    let (stored, fresh) = (Key::raw("{asked}stored"), Key::raw("{asked}fresh"));
+    client.command("SET").key(&stored).arg(41).run::<()>().await.expect("SET");
+    let to = (cluster.owner_of_slot(stored.slot()).await.expect("an owner") + 1) % 3;
+    cluster.begin_migration(stored.slot(), to).await.expect("begins");
+    cluster.move_keys(stored.slot(), to, 100).await.expect("moves");
+    let incr = Script::new("test.incr", "return redis.call('INCR', KEYS[1])");
+    for expected in [42, 43] {
+        let n: i64 = client.command("INCR").key(&stored).run().await.expect("asked for");
+        assert_eq!(n, expected);
+    }
+    let n: i64 = client.script(&incr).key(&fresh).run().await.expect("made at the new owner");
+    assert_eq!(n, 1);
+    cluster.finish_migration(stored.slot(), to).await.expect("finishes");
+    assert_eq!(
+        (stored_at(&client, "{asked}stored").await, stored_at(&client, "{asked}fresh").await),
+        (43, 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -288,7 +313,7 @@ async fn script_flush_each_fifty_ms_during_a_failover_reaches_no_caller() {
     flush(20).await;
     let mut errors = BTreeMap::new();
     for (key, tally) in load.end().await {
-        let executed = stored(&client, &key).await;
+        let executed = stored_at(&client, &key).await;
         assert!(
             (tally.done..=tally.done + tally.unknown).contains(&executed),
             "{key}: {executed} executed, {tally:?}"
