@@ -11,6 +11,7 @@ mod problems;
 mod query;
 mod secret;
 mod servers;
+mod service;
 mod topology;
 mod url;
 
@@ -23,6 +24,7 @@ use crate::keys::KeySpace;
 
 pub use builder::RedisConfigBuilder;
 pub use secret::{Credentials, Secret};
+pub use service::Service;
 pub use topology::{DEFAULT_PORT, DEFAULT_SENTINEL_PORT, Endpoint, Protocol, Tls, Topology};
 
 /// How to reach the server, and the settings that all services share. Always valid.
@@ -39,6 +41,7 @@ pub use topology::{DEFAULT_PORT, DEFAULT_SENTINEL_PORT, Endpoint, Protocol, Tls,
 /// | `REDIS_MAX_CONNECTIONS` | connections to one server, 1 to 1,000 | 10 |
 /// | `REDIS_COMMAND_TIMEOUT_MS` | milliseconds, 1 to 600,000 | 2000 |
 /// | `REDIS_CONNECT_TIMEOUT_MS` | milliseconds, 1 to 600,000 | 3000 |
+/// | `RAPTOR_CACHE_URL`, `RAPTOR_SESSION_URL` … | a [`Service`]'s own servers, by [`from_env_for`](Self::from_env_for) | the common ones |
 /// | `REDIS_CA_FILE` | PEM file of authorities to trust beside the system's | |
 ///
 /// More than one URL, or a token beside a password, is fine as long as they mean the same.
@@ -90,7 +93,39 @@ impl RedisConfig {
     /// One [`ErrorKind::Config`](crate::ErrorKind::Config) that lists every problem, or names the
     /// URL variables if none is set.
     pub fn from_env() -> Result<Self> {
-        env::gather(|name| std::env::var(name)).build()
+        env::gather(&env::COMMON, |name| std::env::var(name)).build()
+    }
+
+    /// The servers of `service`: those of its own URL variable if that is set
+    /// ([`Service::url_variable`]), the common ones otherwise. Everything else is as in
+    /// [`from_env`](Self::from_env).
+    ///
+    /// An `https://` URL takes its token from the variable that ends in `_TOKEN` instead of `_URL`.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn from_env_for(service: Service) -> Result<Self> {
+        Self::gathered_for(service, |name| std::env::var(name))
+    }
+
+    /// The same from elsewhere: a map, a file, a secret store.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn from_lookup_for(
+        service: Service,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        Self::gathered_for(service, |name| lookup(name).ok_or(VarError::NotPresent))
+    }
+
+    fn gathered_for(
+        service: Service,
+        lookup: impl Fn(&str) -> std::result::Result<String, VarError>,
+    ) -> Result<Self> {
+        let own = !matches!(lookup(service.url_variable()), Err(VarError::NotPresent));
+        let names = if own { service.names() } else { &env::COMMON };
+        env::gather(names, lookup).build()
     }
 
     /// Reads the same variables from elsewhere: a map, a file, a secret store.
@@ -98,7 +133,7 @@ impl RedisConfig {
     /// # Errors
     /// As [`from_env`](Self::from_env).
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        env::gather(|name| lookup(name).ok_or(VarError::NotPresent)).build()
+        env::gather(&env::COMMON, |name| lookup(name).ok_or(VarError::NotPresent)).build()
     }
 
     /// The server of `url`, everything else by default.

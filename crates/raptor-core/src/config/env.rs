@@ -9,7 +9,16 @@ use super::number::{CONNECTIONS, Range, TIMEOUT_MS, TTL_S};
 use super::problems::text_flaw;
 use super::servers::{Servers, TokenUse, UrlSetting};
 
-/// URL variable, what a token is to it, how to set that token. The first is the leading one.
+/// The variables that say where the servers are.
+pub(super) struct Names {
+    /// URL variable, what a token is to it, how to set that token. The first is the leading one.
+    pub(super) urls: &'static [(&'static str, TokenUse, &'static str)],
+    pub(super) tokens: &'static [&'static str],
+}
+
+/// Those of all services.
+pub(super) const COMMON: Names = Names { urls: URLS, tokens: TOKENS };
+
 const URLS: &[(&str, TokenUse, &str)] = &[
     ("UPSTASH_REDIS_URL", TokenUse::Password, "set UPSTASH_REDIS_TOKEN"),
     ("UPSTASH_REDIS_REST_URL", TokenUse::Password, "set UPSTASH_REDIS_REST_TOKEN"),
@@ -27,7 +36,7 @@ const UNUSED_TOKEN: &str =
     "set UPSTASH_REDIS_URL=https://HOST or rediss://HOST:6379, or unset the token";
 
 /// Gathers every variable, good or bad; [`Builder::build`] then says all that is wrong.
-pub(super) fn gather(lookup: impl Fn(&str) -> Result<String, VarError>) -> Builder {
+pub(super) fn gather(names: &Names, lookup: impl Fn(&str) -> Result<String, VarError>) -> Builder {
     let mut builder = Builder::over(Servers {
         urls: Vec::new(),
         tokens: Vec::new(),
@@ -46,7 +55,7 @@ pub(super) fn gather(lookup: impl Fn(&str) -> Result<String, VarError>) -> Build
         }
     };
     let (mut urls, mut tokens) = (Vec::new(), Vec::new());
-    for &(name, token, token_hint) in URLS {
+    for &(name, token, token_hint) in names.urls {
         urls.extend(read(name).map(|text| UrlSetting {
             name,
             text: Secret::new(text),
@@ -54,7 +63,7 @@ pub(super) fn gather(lookup: impl Fn(&str) -> Result<String, VarError>) -> Build
             token_hint,
         }));
     }
-    for &name in TOKENS {
+    for &name in names.tokens {
         tokens.extend(read(name).map(|text| (name, Secret::new(text))));
     }
     let mut number = |name: &'static str, range: &Range| -> Option<Setting<u64>> {

@@ -264,3 +264,26 @@ fn the_builder_names_all_problems_by_its_setters() {
         RedisConfig::builder().url("redis://h").username("u").build().expect_err("no password");
     assert!(error.to_string().contains("- username: is set without a password"), "{error}");
 }
+
+#[test]
+fn a_service_has_its_own_servers_or_the_common_ones() {
+    use raptor_core::config::Service;
+    let common = ("REDIS_URL", "redis://common");
+    let own = |settings: &[(&str, &str)], service| {
+        let map: HashMap<&str, &str> = settings.iter().copied().collect();
+        RedisConfig::from_lookup_for(service, |name| map.get(name).map(|&value| value.to_owned()))
+    };
+    let at = |config: Result<RedisConfig>| config.expect("good").topology().clone();
+    let settings = [common, ("RAPTOR_CACHE_URL", "redis://cache:7000"), ("REDIS_KEY_PREFIX", "x:")];
+    assert_eq!(at(own(&settings, Service::Cache)), Topology::Standalone(tcp("cache", 7000)));
+    assert_eq!(at(own(&settings, Service::Queue)), Topology::Standalone(tcp("common", 6379)));
+    assert_eq!(own(&settings, Service::Cache).expect("good").key_space().prefix(), "x:");
+    // Another service's token is not sent to these servers.
+    let settings =
+        [("UPSTASH_REDIS_TOKEN", "common-token"), ("RAPTOR_OPS_URL", "https://ops.example")];
+    let error = own(&settings, Service::Ops).expect_err("no token of its own");
+    assert!(error.to_string().contains("RAPTOR_OPS_TOKEN"), "{error}");
+    let bad =
+        own(&[common, ("RAPTOR_LOCKS_URL", "redis://")], Service::Locks).expect_err("no host");
+    assert!(bad.to_string().contains("RAPTOR_LOCKS_URL"), "{bad}");
+}
