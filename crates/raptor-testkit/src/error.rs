@@ -25,11 +25,18 @@ pub enum Error {
         reason: String,
     },
     /// The environment names a backend that does not exist.
-    #[error("RAPTOR_TEST_BACKEND={name} is no backend: say standalone, cluster, resp2 or upstash")]
+    #[error(
+        "RAPTOR_TEST_BACKEND={name} is no backend: say standalone, cluster, resp2, upstash or acl"
+    )]
     UnknownBackend {
         /// What it names.
         name: String,
     },
+    /// The backend `acl` without a rule.
+    #[error(
+        "RAPTOR_TEST_BACKEND=acl needs RAPTOR_TEST_ACL_RULE: what the client may do, say `~app:* -@all +get`"
+    )]
+    NoAclRule,
     /// A server process ended, or stayed silent, instead of becoming ready.
     #[error("the server did not start: {reason}. Its log ends:\n{log}")]
     Start {

@@ -18,6 +18,7 @@
 //! | lost replies, delays, dead paths, resets | [`Proxy`] with a [`Fault`] |
 //! | TLS | [`TlsFront`] |
 //! | Upstash's limits | [`UpstashFront`] |
+//! | a user who may do little | [`AclRule`] |
 //! | a condition to come true | [`eventually`] |
 //! | which server binary runs | [`Engine`] |
 //!
@@ -29,6 +30,7 @@
 
 #![warn(missing_docs)]
 
+mod acl;
 mod backend;
 mod cluster;
 mod cluster_builder;
@@ -57,6 +59,7 @@ mod tls_identity;
 mod upstash;
 mod upstash_rules;
 
+pub use acl::{ACL_RULE_VARIABLE, AclRule};
 pub use backend::{BACKEND_VARIABLE, Backend};
 pub use cluster::Cluster;
 pub use cluster_builder::ClusterBuilder;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use raptor_testkit::Engine;
+use raptor_testkit::{ACL_RULE_VARIABLE, Engine};
 use serde::Deserialize;
 
 use super::Args;
@@ -137,6 +137,9 @@ impl Binaries {
         let mut command = Command::new(&binary.path);
         command.current_dir(&binary.folder).env("CARGO_MANIFEST_DIR", &binary.folder);
         row.set_up(engine, &mut command);
+        if let Ok(Some(rule)) = row.permissions(binary) {
+            command.env(ACL_RULE_VARIABLE, rule.to_string());
+        }
         let variable = if cfg!(target_os = "macos") {
             "DYLD_FALLBACK_LIBRARY_PATH"
         } else {

@@ -27,6 +27,7 @@ use crate::workspace::Metadata;
 ///   cluster      the services' integration tests on a cluster
 ///   resp2        … over the old protocol
 ///   upstash      … behind a front with Upstash's limits
+///   acl          … by a user who may do what docs/acl.md says of the service, and nothing else
 ///   named        all integration tests on the engine that RAPTOR_REDIS_SERVER names, if any
 ///
 /// Tests in modules called `serial` assert durations and run by themselves, one at a time. A table
@@ -110,6 +111,10 @@ fn run_row(row: &Row, binaries: &Binaries, args: &Args, report: &mut Report) -> 
         }
     };
     for binary in suites {
+        if let Err(reason) = row.permissions(binary) {
+            report.add_not_run(&binary.suite(), &row.name, &reason);
+            continue;
+        }
         if let Some(outcome) = binaries.run(binary, row, engine, args)? {
             report.add(&binary.suite(), &row.name, outcome);
         }

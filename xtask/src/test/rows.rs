@@ -4,16 +4,22 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use raptor_testkit::{ENGINE_VARIABLE, Engine};
+use raptor_testkit::{ACL_RULE_VARIABLE, AclRule, ENGINE_VARIABLE, Engine};
 
 use super::binaries::Binary;
 use crate::engine::describe;
-use crate::redis70;
+use crate::{redis70, workspace};
 
 /// The variable by which tests of services learn their backend.
 const BACKEND_VARIABLE: &str = "RAPTOR_TEST_BACKEND";
 
-const NAMES: [&str; 6] = ["valkey-9.1", "redis-7.0", "cluster", "resp2", "upstash", "named"];
+const NAMES: [&str; 7] = ["valkey-9.1", "redis-7.0", "cluster", "resp2", "upstash", ACL, "named"];
+
+/// The row, and the backend, with users who may do little.
+const ACL: &str = "acl";
+
+/// Where the rule of each service stands.
+const RULES: &str = "docs/acl.md";
 
 /// Packages whose integration tests know nothing of a backend.
 const GROUND: [&str; 2] = ["raptor-core", "raptor-testkit"];
@@ -59,9 +65,24 @@ impl Row {
             Scope::Everything => true,
             Scope::Integration => binary.is_integration(),
             Scope::Services => {
-                binary.is_integration() && !GROUND.contains(&binary.package.as_str())
+                // An example is no service: it has several, so there is no one rule for it.
+                let is_example = binary.package.ends_with("-example");
+                let is_service = !GROUND.contains(&binary.package.as_str());
+                binary.is_integration() && is_service && !(self.backend == ACL && is_example)
             }
         }
+    }
+
+    /// What the client of these tests may do: the rule that is documented for their package. None in a row that
+    /// restricts nothing; a reason not to run where no rule is to be found.
+    pub(crate) fn permissions(&self, binary: &Binary) -> Result<Option<AclRule>, String> {
+        if self.backend != ACL {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(workspace::root().join(RULES));
+        let text = text.map_err(|error| format!("{RULES}: {error}"))?;
+        let rule = AclRule::documented(&text, &binary.package);
+        rule.map(Some).ok_or_else(|| format!("{RULES} has no rule for {}", binary.package))
     }
 
     /// Tells a test process what to run on, and hides the user's own servers from it.
@@ -80,7 +101,10 @@ fn is_hidden(name: &str) -> bool {
     let raptors = name.strip_prefix("RAPTOR_").is_some_and(|rest| {
         rest.ends_with("_URL") || rest == "SESSION_PEPPERS" || rest == "KEYRING"
     });
-    raptors || name.starts_with("REDIS_") || name.starts_with("UPSTASH_")
+    raptors
+        || name == ACL_RULE_VARIABLE
+        || name.starts_with("REDIS_")
+        || name.starts_with("UPSTASH_")
 }
 
 /// The rows that `wanted` asks for: all when it is empty.
@@ -144,7 +168,7 @@ fn matrix(
         rows.push(row(NAMES[0], Scope::Everything, "standalone", &Err(reason)));
     }
     rows.push(row("redis-7.0", Scope::Integration, "standalone", &redis70));
-    for backend in ["cluster", "resp2", "upstash"] {
+    for backend in ["cluster", "resp2", "upstash", ACL] {
         rows.push(row(backend, Scope::Services, backend, &main));
     }
     if let Some(named) = named {
@@ -176,7 +200,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_a_row_with_a_reason() {
         let rows = matrix(Ok(engine("valkey", (9, 1, 2))), Err("none here".into()), None);
-        assert_eq!(names(&rows), ["valkey-9.1", "redis-7.0", "cluster", "resp2", "upstash"]);
+        assert_eq!(names(&rows), NAMES[..6]);
         assert_eq!(rows[1].told(), "not run: none here");
     }
 
@@ -194,7 +218,7 @@ mod tests {
         let rows = matrix(Ok(valkey.clone()), Ok(old.clone()), Some(engine("redis", (8, 0, 0))));
         assert_eq!(rows.last().map(|row| row.name.as_str()), Some("named"));
         let rows = matrix(Ok(valkey), Ok(old.clone()), Some(old));
-        assert_eq!(rows.len(), 5);
+        assert_eq!(rows.len(), 6);
     }
 
     #[test]
@@ -221,7 +245,29 @@ mod tests {
         assert!(cluster.takes(&binary("raptor-ops", "it", "test")));
         assert!(!cluster.takes(&binary("raptor-core", "it", "test")));
         assert!(!cluster.takes(&binary("raptor-ops", "raptor_ops", "lib")));
+        assert!(cluster.takes(&binary("some-example", "it", "test")));
         assert!(rows[1].takes(&binary("raptor-core", "it", "test")));
         assert!(rows[0].takes(&binary("raptor-ops", "raptor_ops", "lib")));
+    }
+
+    #[test]
+    fn every_service_has_a_rule_and_only_the_acl_row_asks_for_it() {
+        let rows = matrix(Err("none".into()), Err("none".into()), None);
+        let binary = |package: &str| Binary {
+            package: package.into(),
+            target: "it".into(),
+            kind: "test".into(),
+            path: "x".into(),
+            folder: "x".into(),
+        };
+        let acl = rows.iter().find(|row| row.name == ACL).expect("a row");
+        for service in ["raptor-session", "raptor-ratelimit", "raptor-ops"] {
+            let rule = acl.permissions(&binary(service)).expect("documented").expect("a rule");
+            assert!(rule.to_string().contains("resetchannels -@all +eval"), "{service}: {rule}");
+        }
+        let reason = acl.permissions(&binary("raptor-none")).expect_err("no rule");
+        assert_eq!(reason, "docs/acl.md has no rule for raptor-none");
+        assert!(!acl.takes(&binary("some-example")));
+        assert_eq!(rows[0].permissions(&binary("raptor-none")), Ok(None));
     }
 }

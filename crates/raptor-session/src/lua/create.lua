@@ -22,6 +22,11 @@ local function int(n)
   return string.format('%.0f', n)
 end
 
+-- Raises what an ACL forbids of a later step before the first write. Not every server can be asked.
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then redis.call(...) end
+end
+
 local now = tonumber(ARGV[1])
 if not now then
   local t = redis.call('TIME')
@@ -35,6 +40,11 @@ end
 local ended = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))
 
 local ttl = math.min(idle, absolute)
+need('PEXPIRE', session, int(ttl))
+need('ZADD', index, int(now + ttl), mac)
+need('PTTL', index)
+if #ended > 0 then need('ZREM', index, ended[1]) end
+
 redis.call('HSET', session, 'v', LAYOUT, 'id', ARGV[5], 'u', ARGV[6], 'w', ARGV[7], 'n', ARGV[8],
   'c', int(now), 'a', int(now), 'i', int(idle), 'x', int(now + absolute), 'r', '1', unpack(ARGV, 9))
 redis.call('PEXPIRE', session, int(ttl))

@@ -16,8 +16,9 @@ async fn when_all_sessions_have_ended_the_index_is_gone() {
         tokens.push(create(&sessions, "ann").await);
     }
     assert_eq!(f.keys("*session~user:*").await.len(), 1);
-    // The slide of one keeps the index, the end of the others leaves it.
-    assert!(is_alive(&sessions, &tokens[0]).await);
+    // The slide of one keeps the index, the end of the others leaves it. The newest: on a busy machine the first has
+    // ended by now.
+    assert!(is_alive(&sessions, &tokens[99]).await);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while !f.keys("*").await.is_empty() {
         assert!(tokio::time::Instant::now() < deadline, "keys stay: {:?}", f.keys("*").await);

@@ -5,6 +5,7 @@ mod a03_logout_wins;
 mod a04_deadlines;
 mod a08_index_cleans_itself;
 mod a10_not_a_token;
+mod acl;
 mod lifecycle;
 mod lost_replies;
 mod slot_migration;
