@@ -31,6 +31,10 @@ pub struct Call<'a> {
     /// Arguments; for a command the keys stand among them.
     pub(crate) args: Vec<Bytes>,
     pub(crate) size: Size,
+    /// A script goes with its source, known to the server or not: it is never refused for that.
+    pub(crate) with_source: bool,
+    /// Where a call without keys goes: to the owner of this slot.
+    at_slot: Option<u16>,
     many_slots: bool,
     idempotent: bool,
     timeout: Duration,
@@ -49,6 +53,8 @@ impl<'a> Call<'a> {
             keys: Vec::new(),
             args: Vec::new(),
             size: Size::Auto,
+            with_source: false,
+            at_slot: None,
             many_slots: false,
             idempotent,
             timeout: client.config().command_timeout(),
@@ -99,6 +105,65 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Goes to the owner of `slot`, where there are several servers and no key says which.
+    pub(crate) fn at_slot(mut self, slot: u16) -> Self {
+        self.at_slot = Some(slot);
+        self
+    }
+
+    /// Ends by `deadline` at the latest, or is not sent at all.
+    pub(crate) fn by(mut self, deadline: Instant) -> Result<Self> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let why = format!("{} was not sent: its time was over before its turn", self.name());
+            return Err(Error::new(ErrorKind::Unavailable, why));
+        }
+        self.timeout = self.timeout.min(left);
+        Ok(self)
+    }
+
+    /// The slot that says where it goes.
+    pub(crate) fn slot(&self) -> Option<u16> {
+        self.keys.first().map(Key::slot).or(self.at_slot)
+    }
+
+    /// Makes it a call of `client`.
+    pub(crate) fn of(mut self, client: &'a RedisClient) -> Self {
+        self.client = client;
+        self
+    }
+
+    /// The command's or the script's name.
+    pub(crate) fn name(&self) -> &str {
+        match &self.what {
+            What::Script(script) => script.name(),
+            What::Command(Ok(command)) => command.name(),
+            What::Command(Err(_)) => "a command",
+        }
+    }
+
+    /// The command; `None` for a script, and for a command that is refused.
+    pub(crate) fn as_command(&self) -> Option<&Command> {
+        match &self.what {
+            What::Command(Ok(command)) => Some(command),
+            _ => None,
+        }
+    }
+
+    /// The script that it runs, a framed command's included.
+    pub(crate) fn script_sha(&self) -> Option<&'a str> {
+        match &self.what {
+            What::Script(script) => Some(script.sha()),
+            What::Command(Ok(command)) => command.is_framed().then(|| command::FRAMED.sha()),
+            What::Command(Err(_)) => None,
+        }
+    }
+
+    /// Whether a repeat does no harm.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
     /// Says that a large reply is expected: it travels apart and holds up nobody.
     /// Requests above 64 KiB do so by themselves.
     pub fn large(mut self) -> Self {
@@ -121,6 +186,19 @@ impl<'a> Call<'a> {
     /// By [`ErrorKind`]; [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) when it was sent, changes
     /// something, and no reply came. Nothing is ever executed twice.
     pub async fn run<T: FromReply>(mut self) -> Result<T> {
+        self.check()?;
+        match self.what {
+            What::Script(script) => script::run(self, script).await,
+            What::Command(Err(error)) => Err(error),
+            What::Command(Ok(command)) => {
+                self.what = What::Command(Ok(command.clone()));
+                command::run(self, command).await
+            }
+        }
+    }
+
+    /// What can be said against it before it is sent.
+    pub(crate) fn check(&self) -> Result<()> {
         let one_slot = !self.many_slots || self.client.is_cluster();
         if one_slot
             && let Some(two) = self.keys.windows(2).find(|two| two[0].slot() != two[1].slot())
@@ -130,13 +208,10 @@ impl<'a> Call<'a> {
                 two[0], two[1]
             )));
         }
-        match self.what {
-            What::Script(script) => script::run(self, script).await,
-            What::Command(Err(error)) => Err(error),
-            What::Command(Ok(command)) => {
-                self.what = What::Command(Ok(command.clone()));
-                command::run(self, command).await
-            }
+        match &self.what {
+            What::Script(_) => Ok(()),
+            What::Command(Ok(command)) => command.check(&self.args),
+            What::Command(Err(refused)) => Err(refused.told_again()),
         }
     }
 }
@@ -157,7 +232,7 @@ impl<'a> Sent<'a> {
         Self {
             client: call.client,
             name: name.to_owned(),
-            route: call.keys.first().map_or(Route::Any, |key| Route::Slot(key.slot())),
+            route: call.slot().map_or(Route::Any, Route::Slot),
             size: call.size,
             idempotent: call.idempotent,
             timeout: call.timeout,

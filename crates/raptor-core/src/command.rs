@@ -18,7 +18,7 @@ use crate::reply::FromReply;
 use crate::script::{self, Script};
 
 /// Arguments beyond which Lua's `unpack` would fail.
-const MAX_FRAMED_ARGS: usize = 7_000;
+pub(crate) const MAX_FRAMED_ARGS: usize = 7_000;
 
 /// Commands that answer with one value: no array, whatever the arguments.
 const SCALAR: &[&str] = &[
@@ -249,7 +249,7 @@ const REFUSED: &[(&[&str], &str)] = &[
 ];
 
 /// `redis.call` of whatever ARGV holds.
-static FRAMED: LazyLock<Script> =
+pub(crate) static FRAMED: LazyLock<Script> =
     LazyLock::new(|| Script::one_command("core.command", include_str!("lua/command.lua")));
 
 /// A generic command that may be sent.
@@ -285,8 +285,36 @@ impl Command {
         })
     }
 
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.other.as_deref().unwrap_or(self.name)
+    }
+
+    /// Whether it goes inside a script.
+    pub(crate) fn is_framed(&self) -> bool {
+        !self.scalar
+    }
+
+    /// What can be said against its arguments before they are sent.
+    pub(crate) fn check(&self, args: &[Bytes]) -> Result<()> {
+        if self.name() == "XREAD" || self.name() == "XREADGROUP" {
+            // GROUP, a group and a consumer come first, and may be called anything.
+            let named = if self.name() == "XREADGROUP" { 3 } else { 0 };
+            let options = args.iter().skip(named);
+            let mut options = options.take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
+            if options.any(|arg: &Bytes| arg.eq_ignore_ascii_case(b"BLOCK")) {
+                return Err(Error::invalid(
+                    "BLOCK is refused: it blocks the connection, which all share",
+                ));
+            }
+        }
+        if self.is_framed() && args.len() > MAX_FRAMED_ARGS {
+            return Err(Error::invalid(format!(
+                "{} has {} arguments; split it, at most {MAX_FRAMED_ARGS} are taken",
+                self.name(),
+                args.len()
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -316,27 +344,9 @@ impl RedisClient {
     }
 }
 
-/// Runs a prepared command.
+/// Runs a prepared command that was checked.
 pub(crate) async fn run<T: FromReply>(mut call: Call<'_>, command: Command) -> Result<T> {
-    if command.name() == "XREAD" || command.name() == "XREADGROUP" {
-        // GROUP, a group and a consumer come first, and may be called anything.
-        let named = if command.name() == "XREADGROUP" { 3 } else { 0 };
-        let options = call.args.iter().skip(named);
-        let mut options = options.take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
-        if options.any(|arg: &Bytes| arg.eq_ignore_ascii_case(b"BLOCK")) {
-            return Err(Error::invalid(
-                "BLOCK is refused: it blocks the connection, which all share",
-            ));
-        }
-    }
-    if !command.scalar {
-        if call.args.len() > MAX_FRAMED_ARGS {
-            return Err(Error::invalid(format!(
-                "{} has {} arguments; split it, at most {MAX_FRAMED_ARGS} are taken",
-                command.name(),
-                call.args.len()
-            )));
-        }
+    if command.is_framed() {
         call.args.insert(0, command.name().to_arg());
         return script::run(call, &FRAMED).await;
     }

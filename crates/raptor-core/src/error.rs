@@ -128,6 +128,14 @@ impl Error {
         error
     }
 
+    /// The error of one command told as that of a batch, the rest of which may have run.
+    #[must_use]
+    pub(crate) fn of_batch(mut self, which: &str, repeat_is_harmless: bool) -> Self {
+        self.message = format!("{which}: {}", self.message);
+        self.may_have_run |= !repeat_is_harmless;
+        self
+    }
+
     /// An error from inside a script: what it says may be the script's own words, and what stood
     /// before it may have written.
     #[must_use]
@@ -160,7 +168,13 @@ impl Error {
             ErrorKind::Server if reply.contains("max number of clients reached") => {
                 ErrorKind::Unavailable
             }
-            ErrorKind::Server if reply.contains("ACL failure in script") => ErrorKind::Auth,
+            // Valkey's words, and Redis 7.0's.
+            ErrorKind::Server
+                if reply.contains("ACL failure in script")
+                    || reply.contains("The user executing the script can't") =>
+            {
+                ErrorKind::Auth
+            }
             other => other,
         };
         Self::new(kind, format!("server answered {}", printable(reply)))
@@ -236,6 +250,8 @@ mod tests {
             ("OOM command not allowed when used memory > 'maxmemory'.", ErrorKind::Capacity),
             ("ERR OOM … command not allowed when used memory > 'maxmemory'", ErrorKind::Capacity),
             ("NOPERM No permissions to access a key", ErrorKind::Auth),
+            ("ERR ACL failure in script: No permissions to access a key", ErrorKind::Auth),
+            ("ERR The user executing the script can't run this command", ErrorKind::Auth),
             ("TRYAGAIN Multiple keys request during rehashing of slot", ErrorKind::TryAgain),
             ("ERR value is not an integer or out of range", ErrorKind::Server),
             ("", ErrorKind::Server),

@@ -136,6 +136,10 @@ pub(crate) async fn run<T: FromReply>(call: Call<'_>, script: &Script) -> Result
     args.extend(call.args.iter().cloned());
     args.push(tag.clone());
     let mut request = Request { name: "EVALSHA".into(), args, echo: Some(tag) };
+    if call.with_source {
+        request.name = "EVAL".into();
+        request.args[0] = script.source.clone();
+    }
 
     let sent = Sent::begin(&call, script.name);
     let mut outcome = sent.send(&request).await;

@@ -2,7 +2,7 @@
 //!
 //! [`RateLimitService::acquire`] asks for a number of units under one or several limits and takes
 //! them all or none, in one round trip and one atomic step. What is denied takes nothing, and the
-//! answer says exactly when to come back.
+//! answer says exactly when to come back. Calls made at the same time ride in one script call.
 //!
 //! ```no_run
 //! use std::time::Duration;

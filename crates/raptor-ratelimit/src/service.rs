@@ -2,21 +2,23 @@
 
 use std::time::Instant;
 
-use raptor_core::{Error, Family, Key, RedisClient, Result};
+use raptor_core::{Coalescer, Error, Family, Key, RedisClient, Result};
 
 use crate::decision::Decision;
 use crate::limit::Limit;
 use crate::options::AcquireOptions;
+use crate::script::{Acquire, Request};
 use crate::subject::Subject;
-use crate::{script, telemetry};
+use crate::telemetry;
 
 /// The most limits that one call may check.
 pub const MAX_LIMITS: usize = 16;
 
-/// Rate limits on one Redis. Cheap to clone.
+/// Rate limits on one Redis. Cheap to clone; concurrent calls of all clones ride together.
 #[derive(Clone)]
 pub struct RateLimitService {
     client: RedisClient,
+    acquiring: Coalescer<Acquire>,
 }
 
 impl std::fmt::Debug for RateLimitService {
@@ -29,7 +31,7 @@ impl RateLimitService {
     /// Rate limits on the server of `client`, under its key prefix. Sends nothing.
     #[must_use]
     pub fn new(client: RedisClient) -> Self {
-        Self { client }
+        Self { client, acquiring: Coalescer::new(Acquire) }
     }
 
     /// Takes the cost (one unit by default) of each of 1 to [`MAX_LIMITS`] limits, or of none.
@@ -44,8 +46,12 @@ impl RateLimitService {
     /// persistence, a failover ahead of replication, eviction), or a forward step of its clock,
     /// which looks like time that passed.
     ///
-    /// Cost: one round trip, one script call, O(limits) in the common case; a bucket that leaves
-    /// its window is parsed once, a denial walks up to 64 of them.
+    /// Cost: one round trip, and at most one script call, for concurrent calls ride together;
+    /// O(limits) in the common case; a bucket that leaves its window is parsed once, a denial
+    /// walks up to 64 of them.
+    ///
+    /// Cancel-safe for everybody else. Dropped before it was sent it takes nothing; dropped later
+    /// it may have taken its cost.
     ///
     /// # Errors
     /// - [`InvalidInput`](raptor_core::ErrorKind::InvalidInput): no limits, more than
@@ -55,6 +61,8 @@ impl RateLimitService {
     ///   of a newer Raptor stands at a limit's key. Nothing was taken.
     /// - [`OutcomeUnknown`](raptor_core::ErrorKind::OutcomeUnknown): no answer came, the cost may
     ///   have been taken. It is not sent again.
+    /// - [`Capacity`](raptor_core::ErrorKind::Capacity): more calls wait than are held; nothing was
+    ///   taken.
     /// - Others as of every call: nothing was taken.
     ///
     /// ```no_run
@@ -78,7 +86,9 @@ impl RateLimitService {
     ) -> Result<Decision> {
         let keys = self.keys_of(subject, limits)?;
         let started = Instant::now();
-        let decision = script::acquire(&self.client, &keys, limits, options).await?;
+        let request = Request::new(keys, limits, options);
+        let answer = self.acquiring.submit(&self.client, request).await?;
+        let decision = answer.decide(limits, options)?;
         telemetry::decided(decision.outcome, started.elapsed());
         Ok(decision)
     }

@@ -11,11 +11,13 @@
 //! | statement.rs | what the usage service says happened |
 //! | books.rs | that both are the same |
 //! | server.rs | what it cost the server |
+//! | batches.rs | how many operations rode together in a script call |
 //! | cleanup.rs | leaves the server as it was |
 //! | report.rs | the tables |
 
 mod args;
 mod backend;
+mod batches;
 mod books;
 mod cleanup;
 mod generate;
@@ -40,6 +42,7 @@ use raptor::session::{SessionToken, Ulid};
 
 use crate::args::Args;
 use crate::backend::Backend;
+use crate::batches::BatchRecorder;
 use crate::books::{Accounts, Ends};
 use crate::people::People;
 use crate::replay::{Replay, Source};
@@ -69,6 +72,8 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
 
 async fn run(args: &Args) -> Result<ExitCode> {
     let source = Source::open(args.trace.as_deref(), args.requests)?;
+    let batches = BatchRecorder::default();
+    metrics::set_global_recorder(batches.clone()).context("taking the metrics down")?;
     let raptor = Raptor::connect(config(args.url.as_deref())?).await?;
     let backend = Arc::new(Backend::new(raptor, args.limit.clone())?);
     let people = People::new(args.tenants, args.users_per_tenant);
@@ -99,7 +104,7 @@ async fn run(args: &Args) -> Result<ExitCode> {
     let wrong = books::check(ends(&replay), &replay.tally.accounts, &reported);
 
     let mut out = std::io::stdout();
-    writeln!(out, "{}", report::tables(&replay, spent, total))?;
+    writeln!(out, "{}", report::tables(&replay, spent, &batches, total))?;
     if replay.interrupted {
         writeln!(out, "interrupted: what had arrived by then was answered")?;
     }

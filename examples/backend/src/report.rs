@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::batches::BatchRecorder;
 use crate::books::Sums;
 use crate::replay::Replay;
 use crate::server::Spent;
@@ -14,8 +15,13 @@ use crate::tally::Service;
 const SHOWN: usize = 20;
 
 /// The tables, and what the services report as usage.
-pub(crate) fn tables(replay: &Replay, spent: Option<Spent>, reported: Sums) -> String {
-    let mut out = format!("{}\n{}\n", summary(replay, spent), services(replay));
+pub(crate) fn tables(
+    replay: &Replay,
+    spent: Option<Spent>,
+    batches: &BatchRecorder,
+    reported: Sums,
+) -> String {
+    let mut out = format!("{}\n{}\n", summary(replay, spent), services(replay, batches));
     for ((service, kind), count) in &replay.tally.errors {
         let _ = writeln!(out, "errors: {service}: {kind}, {} times", grouped((*count).into()));
     }
@@ -82,20 +88,27 @@ fn summary(replay: &Replay, spent: Option<Spent>) -> Table {
     table
 }
 
-fn services(replay: &Replay) -> Table {
+fn services(replay: &Replay, batches: &BatchRecorder) -> Table {
     let mut table = table();
-    table.set_header(["service", "calls", "p50", "p99", "max"]);
+    table.set_header(["service", "calls", "p50", "p99", "max", "in one batch", "at most"]);
     for service in Service::ALL {
         let latency = replay.tally.latency(service);
+        // What does not ride together has no batches.
+        let (mean, largest) = batches.of(&service.to_string()).map_or_else(
+            || ("–".to_owned(), "–".to_owned()),
+            |batches| (format!("{:.1}", batches.mean), grouped(batches.largest.into())),
+        );
         table.add_row([
             service.to_string(),
             grouped(latency.len().into()),
             time(latency.value_at_quantile(0.50)),
             time(latency.value_at_quantile(0.99)),
             time(latency.max()),
+            mean,
+            largest,
         ]);
     }
-    right_align(&mut table, 1..5);
+    right_align(&mut table, 1..7);
     table
 }
 

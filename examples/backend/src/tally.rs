@@ -23,6 +23,7 @@ impl Service {
     pub(crate) const ALL: [Self; 3] = [Self::Session, Self::RateLimit, Self::Usage];
 }
 
+/// As their scripts and metrics name them.
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

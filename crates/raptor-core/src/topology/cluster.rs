@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::slots::{View, parse_redirection};
 use super::{Backoff, Failure, Route, last, passing};
 use crate::config::Endpoint;
-use crate::driver::{Request, ServerError, Target};
+use crate::driver::{Answer, Request, ServerError, Target};
 use crate::keys::SLOTS;
 use crate::node::{Node, Size};
 use crate::reply::Reply;
@@ -154,7 +154,7 @@ impl Cluster {
             } else {
                 node.call(std::slice::from_ref(request), size, deadline).await
             };
-            let refused = match outcome.map(last) {
+            let refused = match outcome.map(answer) {
                 Ok(Ok(reply)) => return Ok(reply),
                 Ok(Err(refused)) => refused,
                 Err(error @ (CallError::NotSent(_) | CallError::Rejected(_))) => {
@@ -195,6 +195,19 @@ impl Cluster {
                 },
             }
         }
+    }
+
+    /// The primaries with slots: where they are, and the first slot of each.
+    pub(crate) fn primaries(&self) -> Vec<(String, u16)> {
+        let map = self.shared.map.load();
+        let first_slot = |index: usize| {
+            let owns = |owner: &AtomicU16| usize::from(owner.load(Ordering::Relaxed)) == index;
+            map.owners.iter().position(owns)
+        };
+        let named = map.primaries.iter().enumerate().filter_map(|(index, node)| {
+            Some((node.target().endpoint.to_string(), first_slot(index)? as u16))
+        });
+        named.collect()
     }
 
     /// Whether a subscription there is where messages arrive.
@@ -346,6 +359,15 @@ impl Shared {
         // Calls under way keep their node until they end; nobody new will find it.
         let known = |endpoint: &Endpoint| view.primaries.iter().any(|p| p.endpoint == *endpoint);
         self.nodes().retain(|endpoint, _| known(endpoint));
+    }
+}
+
+/// The request's own answer; or, where ASKING went before it, was refused (by an ACL) and the request
+/// therefore sent away, that refusal.
+fn answer(answers: Vec<Answer>) -> Answer {
+    match &answers[..] {
+        [Err(refused), Err(away)] if away.word() == "MOVED" => Err(refused.clone()),
+        _ => last(answers),
     }
 }
 

@@ -128,6 +128,14 @@ impl Topology {
         }
     }
 
+    /// Every server that takes writes, as of now: a name for it, and a slot that it owns.
+    pub(crate) fn primaries(&self) -> Vec<(String, u16)> {
+        match self {
+            Self::Standalone(_) | Self::Sentinel(_) => vec![(String::new(), 0)],
+            Self::Cluster(servers) => servers.primaries(),
+        }
+    }
+
     /// A server to subscribe at.
     pub(crate) async fn subscribe_at(&self, deadline: Instant) -> Result<Target, Failure> {
         match self {

@@ -3,6 +3,9 @@
 
 #![allow(clippy::print_stdout, reason = "durations are printed for the reader of a test run")]
 
+mod acl;
+mod atomic;
+mod atomic_contention;
 mod calls;
 mod coalescing;
 mod codec;
@@ -13,6 +16,8 @@ mod desync;
 mod fixture;
 mod keys;
 mod lost_replies;
+mod pipeline;
 mod secrets;
 mod serial;
 mod subscriptions;
+mod ttl;

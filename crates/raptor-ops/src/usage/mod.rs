@@ -8,6 +8,7 @@
 //! | event.rs | [`UsageEvent`]: what happened, under an id that makes repeats harmless |
 //! | options.rs | [`UsageOptions`]: what is charged, and which times are accepted |
 //! | service.rs | [`UsageService`]: charges events |
+//! | charge.rs | the calls that charge, in which events ride together |
 //! | report.rs | [`UsageReport`] and pages of it |
 //!
 //! # Layout in Redis (version 1)
@@ -22,6 +23,7 @@
 //!
 //! The server must not evict (`noeviction`): a lost `usage~seen` key lets a repeat be charged again.
 
+mod charge;
 mod event;
 mod money;
 mod options;

@@ -50,6 +50,15 @@ impl UsageOptions {
         self
     }
 
+    /// In milliseconds; validated options are far below the largest.
+    pub(super) fn accept_late_ms(&self) -> i64 {
+        self.accept_late.as_millis() as i64
+    }
+
+    pub(super) fn accept_ahead_ms(&self) -> i64 {
+        self.accept_ahead.as_millis() as i64
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         let bad = |why: String| Err(Error::new(ErrorKind::Config, why));
         let rules = &self.periods;

@@ -3,9 +3,10 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use raptor_core::{Error, ErrorKind, Family, Key, RedisClient, Reply, Result, Script};
+use raptor_core::{Coalescer, Error, ErrorKind, Family, Key, RedisClient, Reply, Result, Script};
 use time::OffsetDateTime;
 
+use super::charge::{Answer, Charge, KeyBlock, Record};
 use super::event::{MAX_COUNT, UsageEvent};
 use super::money::Cost;
 use super::options::UsageOptions;
@@ -15,8 +16,6 @@ use super::report::{
 };
 use crate::telemetry;
 
-static RECORD: LazyLock<Script> =
-    LazyLock::new(|| Script::new("usage.record", include_str!("lua/record.lua")));
 static REPORT: LazyLock<Script> =
     LazyLock::new(|| Script::new("usage.report", include_str!("lua/report.lua")));
 
@@ -69,7 +68,8 @@ impl OutOfWindow {
     }
 }
 
-/// Meters usage: charges events exactly once, reports by period. Cheap to clone.
+/// Meters usage: charges events exactly once, reports by period. Cheap to clone; events that are
+/// recorded at the same time, by whichever clone, ride together.
 ///
 /// *Guaranteed:* an event is charged once to each configured period or not at all, however often,
 /// from wherever and how concurrently it is recorded; totals are exact integers up to 10¹⁸ a field.
@@ -79,6 +79,7 @@ impl OutOfWindow {
 pub struct UsageService {
     client: RedisClient,
     options: Arc<UsageOptions>,
+    recording: Coalescer<Record>,
     now: Option<OffsetDateTime>,
 }
 
@@ -89,7 +90,8 @@ impl UsageService {
     /// [`Config`](ErrorKind::Config) when the options contradict themselves.
     pub fn new(client: RedisClient, options: UsageOptions) -> Result<Self> {
         options.validate()?;
-        Ok(Self { client, options: Arc::new(options), now: None })
+        let recording = Coalescer::new(Record::new(&options));
+        Ok(Self { client, options: Arc::new(options), recording, now: None })
     }
 
     /// The same service for which it is always `now`, for tests and models: the server's clock
@@ -105,7 +107,11 @@ impl UsageService {
     /// an error, was late or came from elsewhere: after any retryable error, record the same
     /// event again. A late event goes to the periods of its own time.
     ///
-    /// Cost: one round trip; one script of some 25 hash updates a period.
+    /// Cost: one round trip; at most one script call, for events that are recorded at the same time
+    /// ride together; some 25 hash updates a period.
+    ///
+    /// Cancel-safe for everybody else. Dropped before it was sent it charges nothing; dropped later
+    /// it may have charged the event.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput), nothing charged: names, counts or cost out of
@@ -210,54 +216,30 @@ impl UsageService {
                 "an event costs more than {MAX_COUNT} micro-dollars"
             )));
         }
-        let late_ms = self.options.accept_late.as_millis() as i64;
         let bucket = event.at_ms() / BUCKET_MS;
-        let seen = self.key(&Family::USAGE_SEEN, event.workspace(), &[&bucket.to_string()])?;
-        let seen_until_ms = (bucket + 1) * BUCKET_MS + late_ms + SEEN_MARGIN_MS;
-        let counts = event.counts();
-
-        let mut call = self.client.script(&RECORD).idempotent();
-        call =
-            call.arg(self.now_arg()).arg(late_ms).arg(self.options.accept_ahead.as_millis() as i64);
-        call = call.key(&seen);
-        call =
-            call.arg(&event.id().to_bytes()[..]).arg(event.at_ms()).arg(1_i64).arg(seen_until_ms);
-        for delta in [counts.input, counts.output, counts.cached, counts.requests] {
-            call = call.arg(delta);
-        }
-        call = call.arg(cost.micros() as i64).arg(i64::from(cost.rest_pico()));
-        for name in event.names() {
-            call = call.arg(name);
-        }
-        call = call.arg(self.options.periods.len() as i64);
-        let mut first_key = 2_i64;
-        for rule in &self.options.periods {
-            let period = rule.period_at(at)?;
-            let keys = PeriodKeys::new(self, event.workspace(), &period)?;
-            call = call.key(&keys.totals);
-            for (hash, names) in &keys.dimensions {
-                call = call.key(hash).key(names);
-            }
-            call = call.arg(first_key).arg(period.keep_until_ms());
-            first_key += 7;
-        }
-        let (_, status, now_ms) = call.run::<(String, String, i64)>().await?;
-        let apart = |ms: i64| Duration::from_millis(ms.unsigned_abs());
-        let window = |why: OutOfWindow| Error::invalid(why.to_string()).with_source(why);
-        match status.as_str() {
-            "charged" => Ok(Recorded::Charged(cost)),
-            "dup" => Ok(Recorded::Duplicate),
-            "late" => Err(window(OutOfWindow::TooLate { age: apart(now_ms - event.at_ms()) })),
-            "ahead" => Err(window(OutOfWindow::Ahead { by: apart(event.at_ms() - now_ms) })),
-            "wrongtype" => Err(Error::new(
-                ErrorKind::WrongType,
-                "a usage key of this workspace holds another type: nothing was charged",
-            )),
-            "layout" => Err(newer_layout()),
-            "corrupt" => Err(corrupt()),
-            "full" => Err(Error::invalid("a usage total would pass 10^18: nothing was charged")),
-            _ => Err(Error::new(ErrorKind::Protocol, "unknown status of a recorded usage event")),
-        }
+        let seen = KeyBlock {
+            first: self.key(&Family::USAGE_SEEN, event.workspace(), &[&bucket.to_string()])?,
+            others: Vec::new(),
+            until_ms: (bucket + 1) * BUCKET_MS + self.options.accept_late_ms() + SEEN_MARGIN_MS,
+        };
+        let periods = self
+            .options
+            .periods
+            .iter()
+            .map(|rule| {
+                let period = rule.period_at(at)?;
+                let keys = PeriodKeys::new(self, event.workspace(), &period)?;
+                let others = keys.dimensions.into_iter().flat_map(|(hash, names)| [hash, names]);
+                Ok(KeyBlock {
+                    first: keys.totals,
+                    others: others.collect(),
+                    until_ms: period.keep_until_ms(),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let charge = Charge::new(event, cost, self.now_ms(), seen, periods);
+        let answer = self.recording.submit(&self.client, charge).await?;
+        recorded(event, cost, &answer)
     }
 
     async fn read(
@@ -280,9 +262,30 @@ impl UsageService {
         self.client.keys().key(family, workspace, parts)
     }
 
-    fn now_arg(&self) -> String {
-        self.now
-            .map_or_else(String::new, |now| (now.unix_timestamp_nanos() / 1_000_000).to_string())
+    fn now_ms(&self) -> Option<i64> {
+        // A year of at most five digits.
+        self.now.map(|now| (now.unix_timestamp_nanos() / 1_000_000) as i64)
+    }
+}
+
+/// What the script's answer means.
+fn recorded(event: &UsageEvent, cost: Cost, answer: &Answer) -> Result<Recorded> {
+    let now_ms = answer.now_ms;
+    let apart = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+    let window = |why: OutOfWindow| Error::invalid(why.to_string()).with_source(why);
+    match &answer.status[..] {
+        b"charged" => Ok(Recorded::Charged(cost)),
+        b"dup" => Ok(Recorded::Duplicate),
+        b"late" => Err(window(OutOfWindow::TooLate { age: apart(now_ms - event.at_ms()) })),
+        b"ahead" => Err(window(OutOfWindow::Ahead { by: apart(event.at_ms() - now_ms) })),
+        b"wrongtype" => Err(Error::new(
+            ErrorKind::WrongType,
+            "a usage key of this workspace holds another type: nothing was charged",
+        )),
+        b"layout" => Err(newer_layout()),
+        b"corrupt" => Err(corrupt()),
+        b"full" => Err(Error::invalid("a usage total would pass 10^18: nothing was charged")),
+        _ => Err(Error::new(ErrorKind::Protocol, "unknown status of a recorded usage event")),
     }
 }
 

@@ -1,10 +1,10 @@
 //! A reply that is lost: the same event recorded again is charged once.
 
 use raptor_core::{ErrorKind, RedisClient, RedisConfig};
-use raptor_ops::usage::{PeriodRule, Recorded, UsageOptions, UsageService};
+use raptor_ops::usage::{PeriodRule, Recorded, UsageEvent, UsageOptions, UsageService};
 use raptor_testkit::{Proxy, Server};
 
-use crate::support::{NOW, event, period, prices};
+use crate::support::{NOW, event, id_at, period, prices};
 
 #[tokio::test]
 async fn a_repeat_after_a_lost_reply_charges_once() {
@@ -31,5 +31,49 @@ async fn a_repeat_after_a_lost_reply_charges_once() {
         let counts = report.totals.counts;
         assert_eq!((counts.requests, counts.input), (2, 1_000_005));
         assert_eq!(report.by_user.lines[0].usage, report.totals);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_batch_is_charged_once_whoever_rode_records_again() {
+    const CALLERS: u64 = 256;
+    // The first call of all, and one in which many ride.
+    for (needle, least) in [(&b"EVALSHA"[..], 1), (b"{w-200}", 2)] {
+        let server = Server::start().await.expect("a server");
+        let proxy = Proxy::start(server.addr()).await.expect("a proxy");
+        let config = RedisConfig::from_url(proxy.url()).expect("a config");
+        let client = RedisClient::connect(config).await.expect("a connection");
+        let usage = UsageService::new(client, UsageOptions::new(prices())).expect("a service");
+        let usage = usage.pinned_at(NOW);
+        let _ = usage.record(&event(1_000)).await.expect("charged");
+        proxy.drop_reply_to(needle);
+        let nth = |n: u64| {
+            let event = UsageEvent::new(format!("w-{n}"), "mini").input(1 + n);
+            event.with_id(id_at(NOW, n.into()))
+        };
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|n| {
+                let usage = usage.clone();
+                tokio::spawn(async move { usage.record(&nth(n)).await })
+            })
+            .collect();
+        let mut outcomes = Vec::new();
+        for caller in callers {
+            outcomes.push(caller.await.expect("ends"));
+        }
+        let (mut lost, mut duplicates) = (0, 0);
+        for (n, mut outcome) in (0_u64..).zip(outcomes) {
+            while let Err(error) = outcome {
+                assert!(error.is_retryable(), "{n}: {error:?}");
+                lost += u64::from(error.kind() != ErrorKind::Unavailable);
+                outcome = usage.record(&nth(n)).await;
+            }
+            duplicates += u64::from(outcome.is_ok_and(|outcome| outcome == Recorded::Duplicate));
+            let report = usage.report(&format!("w-{n}"), &period(PeriodRule::DAY, NOW)).await;
+            let counts = report.expect("a report").totals.counts;
+            assert_eq!((counts.requests, counts.input), (1, 1 + n), "{n}");
+        }
+        assert!(!proxy.is_armed());
+        assert!(lost >= duplicates && duplicates >= least, "{lost} lost, {duplicates} had run");
     }
 }

@@ -2,10 +2,12 @@
 
 mod a08_charged_once;
 mod a11_trace;
+mod acl;
 mod exactness;
 mod hostile_input;
 mod lost_replies;
 mod reports;
+mod riding;
 mod support;
 mod window;
 mod wrong_type;

@@ -13,6 +13,8 @@ use time::macros::datetime;
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-03-31 12:30:15 UTC);
 
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
 pub(crate) struct Fixture {
     pub(crate) backend: Backend,
     pub(crate) client: RedisClient,
@@ -33,7 +35,9 @@ pub(crate) fn prices() -> PriceBook {
 impl Fixture {
     pub(crate) async fn start() -> Self {
         let backend = Backend::start().await.expect("servers");
-        let config = RedisConfig::from_url(backend.url()).expect("a config");
+        // Patient: thousands wait here for a server that shares its cores with other tests.
+        let config = RedisConfig::builder().url(backend.url()).command_timeout(PATIENCE);
+        let config = config.build().expect("a config");
         let client = RedisClient::connect(config).await.expect("a connection");
         let usage = UsageService::new(client.clone(), UsageOptions::new(prices()))
             .expect("a service")
@@ -63,6 +67,21 @@ impl Fixture {
 
     pub(crate) async fn run_everywhere(&self, command: &redis::Cmd) {
         let _: Vec<redis::Value> = self.backend.query_all(command).await.expect("answers");
+    }
+
+    /// Script calls that came in so far; what a front or a driver sends besides is none.
+    pub(crate) async fn script_calls(&self) -> u64 {
+        let infos: Vec<String> = self
+            .backend
+            .query_all(redis::cmd("INFO").arg("commandstats"))
+            .await
+            .expect("statistics");
+        let calls = infos.iter().flat_map(|info| info.lines()).filter_map(|line| {
+            let stats = ["cmdstat_evalsha:calls=", "cmdstat_eval:calls="];
+            let rest = stats.iter().find_map(|name| line.strip_prefix(name))?;
+            rest.split(',').next()?.parse::<u64>().ok()
+        });
+        calls.sum()
     }
 
     /// All names of a dimension, by pages of `limit`.

@@ -1,11 +1,13 @@
 -- acquire: n requests, each all or nothing over its limits, by the strict sliding window.
--- KEYS[i]  string  one limit of one subject, in the order of the limits in ARGV
--- ARGV[1]  now_us  int, or '' for the server's TIME (a given clock is for tests and models)
--- ARGV...  a request: cost int >= 1, n limits int >= 1, then n times '<limit>/<window_us>'
--- returns {"ok", now_us, a limit: verdict, remaining, retry_us, reset_us, ...}
+-- KEYS[i]     string  one limit of one subject, in the order of the limits in ARGV
+-- ARGV[1..n]  a request: '<now_us>;<cost>;<limit>/<window_us>;…' with 1 or more limits, in integers
+--   now_us  '' for the server's TIME; a given clock is for tests and models
+--   cost    >= 1
+-- returns {"ok", the server's now_us, a limit: verdict, remaining, retry_us, reset_us, ...}
 --   verdict   allowed | denied | never (cost above the limit) | wrongtype | corrupt | layout
 --   retry_us  until the same cost fits (denied only); reset_us: until the whole limit is back
--- A request is granted when all its verdicts are `allowed`; otherwise it takes nothing.
+-- A request is granted when all its verdicts are `allowed`; otherwise it takes nothing. It sees what
+-- those before it took: each reads its keys anew.
 --
 -- State, layout 1, strict: 'R1S<window_us>;<head>;<older>;<newest><older buckets>$'
 --   head    index of the newest bucket: floor(now / width), width = floor(window / 60)
@@ -15,17 +17,16 @@
 -- So a check within the head bucket rewrites one number, and a bucket is parsed when it leaves.
 local call, pcall = redis.call, redis.pcall
 local floor, ceil, max = math.floor, math.ceil, math.max
-local match, byte, char, sub, format = string.match, string.byte, string.char, string.sub, string.format
+local match, gmatch, format = string.match, string.gmatch, string.format
+local byte, char, sub = string.byte, string.char, string.sub
 local BUCKETS, SLOTS, FIRST_SLOT, DOLLAR, MAX_BYTES = 60, 66, 60, 36, 2048
 local HEADER = '^(R1S(%d+);(%d+);(%d+);)(%d+)()'
 local BUCKET = '^[<-}](%d+)()'
 local EXACT = 9007199254740992 -- 2^53: from here on numbers are not exact
 
-local now, ttl_floor_ms = tonumber(ARGV[1]), 60000 -- a given clock may stand still
-if not now then
-  local time = call('TIME')
-  now, ttl_floor_ms = time[1] * 1000000 + time[2], 0
-end
+local time = call('TIME')
+local server_now = time[1] * 1000000 + time[2]
+local now, ttl_floor_ms -- of the request at hand
 
 -- A batch repeats few numbers: each is written out once.
 local decimals = {}
@@ -38,14 +39,22 @@ local function decimal(n)
   return text
 end
 
--- A batch repeats few limits: each is parsed once.
-local limits = {}
-local function parse_limit(spec)
-  local limit, window = match(spec, '^(%d+)/(%d+)$')
-  local width = floor(window / BUCKETS)
-  local parsed = { limit = limit + 0, window = window + 0, text = window, width = width, cur = floor(now / width) }
-  limits[spec] = parsed
-  return parsed
+-- A batch repeats few requests: each is parsed once.
+local requests = {}
+local function parse(text)
+  local given, cost, specs = match(text, '^(%d*);(%d+)(.*)$')
+  local request = { cost = cost + 0, now = server_now, ttl_floor_ms = 0 }
+  if given ~= '' then
+    request.now, request.ttl_floor_ms = given + 0, 60000 -- a given clock may stand still
+  end
+  for limit, window in gmatch(specs, ';(%d+)/(%d+)') do
+    local width = floor(window / BUCKETS)
+    request[#request + 1] = {
+      limit = limit + 0, window = window + 0, text = window, width = width, cur = floor(request.now / width),
+    }
+  end
+  requests[text] = request
+  return request
 end
 
 -- Index of the bucket with byte `slot`, one of the 65 before `head`.
@@ -151,19 +160,25 @@ local function judge(state, key, cost, p)
   return 'denied', retry_us, sum
 end
 
-local states, reply, filled = {}, { 'ok', now }, 2
-local key, arg, argc = 1, 2, #ARGV
-while arg < argc do
-  local cost, n, first, granted = ARGV[arg] + 0, ARGV[arg + 1] + 0, filled, true
+-- An ACL may forbid one of the two ways to write: then it stops the call before the first of several
+-- writes. Not every server can be asked.
+if #KEYS > 1 and redis.acl_check_cmd then
+  if not redis.acl_check_cmd('SET', KEYS[1], '') then call('SET', KEYS[1], '') end
+  if not redis.acl_check_cmd('SETRANGE', KEYS[1], '0', '') then call('SETRANGE', KEYS[1], '0', '') end
+end
+
+local states, reply, filled, key = {}, { 'ok', server_now }, 2, 1
+for arg = 1, #ARGV do
+  local request = requests[ARGV[arg]] or parse(ARGV[arg])
+  local cost, n, first, granted = request.cost, #request, filled, true
+  now, ttl_floor_ms = request.now, request.ttl_floor_ms
   for i = 1, n do
-    local spec = ARGV[arg + 1 + i]
-    local p = limits[spec] or parse_limit(spec)
-    local state = states[i]
+    local p, state = request[i], states[i]
     if not state then
       state = { prefix = '', pos = 0, dropped = false }
       states[i] = state
     end
-    state.p, state.head, state.older, state.newest = p, p.cur, 0, 0
+    state.head, state.older, state.newest = p.cur, 0, 0
     state.value, state.anchored = false, false
     local verdict, retry_us, sum = judge(state, KEYS[key + i - 1], cost, p)
     granted = granted and verdict == 'allowed'
@@ -172,8 +187,7 @@ while arg < argc do
     filled = filled + 4
   end
   for i = 1, n do
-    local state, at = states[i], first + 4 * i
-    local p = state.p
+    local p, state, at = request[i], states[i], first + 4 * i
     if granted then
       store(KEYS[key + i - 1], state, cost, p)
       reply[at - 2], reply[at] = reply[at - 2] - cost, (p.cur + 1) * p.width + p.window - now
@@ -181,6 +195,6 @@ while arg < argc do
       store(KEYS[key + i - 1], state, 0, p)
     end
   end
-  key, arg = key + n, arg + 2 + n
+  key = key + n
 end
 return reply

@@ -15,12 +15,9 @@ async fn batch(rig: &Rig, requests: &[(u64, &[(&str, u64)])]) -> Result<Vec<(Str
     for (key, _) in &limits {
         command.arg(*key);
     }
-    command.arg(START_US);
     for (cost, limits) in requests {
-        command.arg(*cost).arg(limits.len());
-        for (_, limit) in *limits {
-            command.arg(format!("{limit}/60000000"));
-        }
+        let specs: Vec<_> = limits.iter().map(|(_, limit)| format!("{limit}/60000000")).collect();
+        command.arg(format!("{START_US};{cost};{}", specs.join(";")));
     }
     let reply: Vec<Value> = rig.query(&mut command).await?;
     assert_eq!(reply.len(), 2 + 4 * limits.len());

@@ -11,6 +11,7 @@ use crate::rig::{Rig, subject};
 async fn acceptance_4_64_tasks_of_20_get_exactly_100() -> Result<()> {
     let rig = Rig::start().await?;
     let limit = Limit::strict(100, Duration::from_secs(600))?;
+    let before = rig.script_calls().await?;
     let tasks: Vec<tokio::task::JoinHandle<raptor_core::Result<u32>>> = (0..64)
         .map(|_| {
             let (service, limits) = (rig.service.clone(), [limit.clone()]);
@@ -30,5 +31,7 @@ async fn acceptance_4_64_tasks_of_20_get_exactly_100() -> Result<()> {
         admitted += task.await??;
     }
     assert_eq!(admitted, 100);
+    let calls = rig.script_calls().await? - before;
+    assert!(calls <= 64 * 20 / 2, "they rode together: {calls} calls");
     Ok(())
 }

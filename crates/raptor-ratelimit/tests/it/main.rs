@@ -1,6 +1,7 @@
 //! Integration tests against a real server, named after the acceptance lines of the design.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod acl;
 mod bad_input;
 mod batch;
 mod clock;
@@ -8,6 +9,7 @@ mod concurrency;
 mod lost_replies;
 mod model;
 mod policy_change;
+mod riding;
 mod rig;
 mod several_limits;
 mod state;

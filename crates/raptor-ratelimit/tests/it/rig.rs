@@ -21,7 +21,9 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) async fn start() -> Result<Self> {
         let backend = Backend::start().await?;
-        let client = RedisClient::connect(RedisConfig::from_url(backend.url())?).await?;
+        // Patient: thousands wait here for a server that shares its cores with other tests.
+        let config = RedisConfig::builder().url(backend.url()).command_timeout(MINUTE / 2);
+        let client = RedisClient::connect(config.build()?).await?;
         Ok(Self { backend, service: RateLimitService::new(client) })
     }
 
@@ -35,6 +37,18 @@ impl Rig {
     pub(crate) async fn one(&self, limit: &Limit) -> raptor_core::Result<Decision> {
         let limits = std::slice::from_ref(limit);
         self.service.acquire(&subject(), limits, &AcquireOptions::default()).await
+    }
+
+    /// Script calls that came in so far; what a front or a driver sends besides is none.
+    pub(crate) async fn script_calls(&self) -> Result<u64> {
+        let infos: Vec<String> =
+            self.backend.query_all(redis::cmd("INFO").arg("commandstats")).await?;
+        let calls = infos.iter().flat_map(|info| info.lines()).filter_map(|line| {
+            let stats = ["cmdstat_evalsha:calls=", "cmdstat_eval:calls="];
+            let rest = stats.iter().find_map(|name| line.strip_prefix(name))?;
+            rest.split(',').next()?.parse::<u64>().ok()
+        });
+        Ok(calls.sum())
     }
 
     pub(crate) async fn query<T>(&self, command: &mut redis::Cmd) -> Result<T>

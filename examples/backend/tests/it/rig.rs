@@ -63,19 +63,19 @@ pub(crate) fn real_trace(name: &str) -> Option<String> {
 impl Run {
     /// The number in the table's row of this name.
     pub(crate) fn row(&self, name: &str) -> u64 {
-        let cells = self.out.lines().map(|line| {
-            line.split(|c: char| !c.is_ascii() || c == '|')
-                .map(str::trim)
-                .filter(|cell| !cell.is_empty())
-        });
-        let value = cells
+        self.cells(name)[0].replace(',', "").parse().unwrap()
+    }
+
+    /// What stands behind the name in the table's row of this name.
+    pub(crate) fn cells(&self, name: &str) -> Vec<&str> {
+        let rows = self
+            .out
+            .lines()
+            .map(|line| line.split(['│', '┆', '|']).map(str::trim).filter(|cell| !cell.is_empty()));
+        let cells = rows
             .into_iter()
-            .find_map(|mut cells| if cells.next() == Some(name) { cells.next() } else { None });
-        value
-            .unwrap_or_else(|| panic!("no row {name} in {self:?}"))
-            .replace(',', "")
-            .parse()
-            .unwrap()
+            .find_map(|mut cells| (cells.next() == Some(name)).then(|| cells.collect()));
+        cells.unwrap_or_else(|| panic!("no row {name} in {self:?}"))
     }
 
     /// What the services reported as usage, as it was printed.

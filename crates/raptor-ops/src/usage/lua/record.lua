@@ -1,18 +1,19 @@
--- record: charge n usage events of one workspace, each one at most once, whole or not at all.
+-- record: charge n usage events, each one at most once, whole or not at all.
 -- KEYS are named by their index in ARGV, so that events of one call can share them:
 --   seen    set   ids recorded already, one bucket of time
 --   period  seven in a row: the totals, a hash; then for model, agent and user each
 --           a hash  "<metric>:<name>" -> count   and   a zset of the names, all scores 0
--- ARGV[1] now_ms    int, or '' for the server's clock
--- ARGV[2] late_ms   int, how old an event may be
--- ARGV[3] ahead_ms  int, how far before us its clock may be
--- then for each event, 14 + 2 * periods:
---   id, at_ms, seen (index), seen_until_ms,
+-- ARGV[1] late_ms   int, how old an event may be
+-- ARGV[2] ahead_ms  int, how far before us its clock may be
+-- ARGV[3..] for each event, 15 + 2 * periods:
+--   now_ms,                                          '' = by the server's clock
+--   id, at_ms,
 --   input, output, cached, requests, micros, pico,   ints; all but pico stay text: Lua is exact to 2^53 only
 --   model, agent, user,                              '' = unattributed
---   periods, then for each: first key (index), until_ms
+--   periods, seen (index), seen_until_ms, then for each period: first key (index), until_ms
 -- returns {"ok", status, now_ms, ...}, a pair for each event; status is one of
 --   charged | dup | late | ahead | wrongtype | layout | corrupt | full    (only charged has written)
+-- An event sees what those before it charged: each reads its keys anew.
 
 local LAYOUT = 1
 local METRICS = {'i', 'o', 'c', 'r', 'u', 'p'} -- input, output, cached, requests, micro-dollars, pico carry
@@ -21,15 +22,19 @@ local DIMENSIONS = 3
 local PICO_PER_MICRO = 1000000
 local MAX_DIGITS = 18 -- one event adds at most 10^15, so a total of 18 digits cannot pass int64
 
-local late_ms, ahead_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
-local now = tonumber(ARGV[1])
-if not now then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+local late_ms, ahead_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local server_now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now -- of the event at hand
+local may_write = false -- whether the ACL was asked
 
 local function int(n)
   return string.format('%.0f', n)
+end
+
+-- Raises what an ACL forbids of a later step before the first write. Not every server can be asked.
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then redis.call(...) end
 end
 
 -- A read that says "wrong type" as a value and raises every other error.
@@ -91,9 +96,11 @@ end
 
 -- Charges the event that starts at ARGV[a]; validates everything before its first write.
 local function record(a)
-  local id, at, seen, seen_until = ARGV[a], tonumber(ARGV[a + 1]), KEYS[tonumber(ARGV[a + 2])], tonumber(ARGV[a + 3])
+  now = tonumber(ARGV[a]) or server_now
+  local id, at, periods = ARGV[a + 1], tonumber(ARGV[a + 2]), tonumber(ARGV[a + 12])
+  local seen, seen_until = KEYS[tonumber(ARGV[a + 13])], tonumber(ARGV[a + 14])
   local deltas = {}
-  for m = 1, #METRICS do deltas[m] = ARGV[a + 3 + m] end
+  for m = 1, #METRICS do deltas[m] = ARGV[a + 2 + m] end
 
   local known = read('SISMEMBER', seen, id)
   if not known then return 'wrongtype' end
@@ -102,8 +109,8 @@ local function record(a)
   if at > now + ahead_ms then return 'ahead' end
 
   local plans = {}
-  for q = 1, tonumber(ARGV[a + 13]) do
-    local first, until_ms = tonumber(ARGV[a + 12 + 2 * q]), tonumber(ARGV[a + 13 + 2 * q])
+  for q = 1, periods do
+    local first, until_ms = tonumber(ARGV[a + 13 + 2 * q]), tonumber(ARGV[a + 14 + 2 * q])
     local totals = KEYS[first]
     local version = read('HGET', totals, 'v')
     if version == nil then return 'wrongtype' end
@@ -113,11 +120,21 @@ local function record(a)
     if status then return status end
     plans[#plans].version = not version
     for d = 1, DIMENSIONS do
-      plans[#plans + 1], status = plan(KEYS[first + 2 * d - 1], KEYS[first + 2 * d], ARGV[a + 9 + d], deltas, until_ms)
+      plans[#plans + 1], status = plan(KEYS[first + 2 * d - 1], KEYS[first + 2 * d], ARGV[a + 8 + d], deltas, until_ms)
       if status then return status end
     end
   end
 
+  if not may_write then
+    local hash, names = KEYS[tonumber(ARGV[a + 15])], KEYS[tonumber(ARGV[a + 15]) + 2]
+    need('PTTL', seen)
+    need('PEXPIRE', seen, '1')
+    need('HSET', hash, 'v', int(LAYOUT))
+    need('HINCRBY', hash, 'i', '1')
+    need('ZCARD', names) -- of later events too
+    need('ZADD', names, '0', id)
+    may_write = true
+  end
   redis.call('SADD', seen, id)
   keep(seen, seen_until)
   for _, p in ipairs(plans) do
@@ -127,11 +144,10 @@ local function record(a)
   return 'charged'
 end
 
-local out = {'ok'}
-local a = 4
+local out, a = {'ok'}, 3
 while a <= #ARGV do
   out[#out + 1] = record(a)
   out[#out + 1] = int(now)
-  a = a + 14 + 2 * tonumber(ARGV[a + 13])
+  a = a + 15 + 2 * tonumber(ARGV[a + 12])
 end
 return out

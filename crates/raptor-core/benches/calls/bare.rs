@@ -1,0 +1,72 @@
+//! The client library alone: the control that every figure stands beside.
+
+use anyhow::{Context, Result};
+use fred::clients::Client;
+use fred::interfaces::{ClientLike, KeysInterface};
+use fred::types::config::{Config, Server, ServerConfig};
+use fred::types::{ClusterHash, CustomCommand, RespVersion, Value};
+use sha1::{Digest, Sha1};
+
+use crate::workload::{GCRA, STRICT, Workload};
+
+pub(crate) struct Bare {
+    client: Client,
+    gcra: String,
+    strict: String,
+}
+
+impl Bare {
+    pub(crate) async fn connect(port: u16) -> Result<Self> {
+        let config = Config {
+            server: ServerConfig::Centralized { server: Server::new("127.0.0.1", port) },
+            version: RespVersion::RESP3,
+            ..Config::default()
+        };
+        let client = Client::new(config, None, None, None);
+        client.init().await?;
+        let sha = |source: &str| {
+            Sha1::digest(source).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        Ok(Self { client, gcra: sha(GCRA), strict: sha(STRICT) })
+    }
+
+    pub(crate) async fn load(&self, source: &str) -> Result<()> {
+        let load = CustomCommand::new_static("SCRIPT", ClusterHash::Random, false);
+        self.client.custom::<Value, _>(load, vec!["LOAD", source]).await.context("SCRIPT LOAD")?;
+        Ok(())
+    }
+
+    pub(crate) async fn one(&self, workload: Workload, n: usize) -> Result<()> {
+        if workload == Workload::Get {
+            self.client.get::<Value, _>(workload.key(n)).await?;
+        } else {
+            self.client.custom::<Value, _>(evalsha(), self.args(workload, n)).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn many(&self, workload: Workload, n: usize, count: usize) -> Result<()> {
+        let pipeline = self.client.pipeline();
+        for i in 0..count {
+            if workload == Workload::Get {
+                let () = pipeline.get(workload.key(n + i)).await?;
+            } else {
+                let () = pipeline.custom(evalsha(), self.args(workload, n + i)).await?;
+            }
+        }
+        pipeline.all::<Value>().await?;
+        Ok(())
+    }
+
+    fn args(&self, workload: Workload, n: usize) -> Vec<String> {
+        let sha = if workload == Workload::Gcra { &self.gcra } else { &self.strict };
+        let mut args = vec![sha.clone(), "1".to_owned(), workload.key(n)];
+        let (once, each) = workload.args();
+        args.extend(once.iter().chain(each).map(|arg| (*arg).to_owned()));
+        args
+    }
+}
+
+fn evalsha() -> CustomCommand {
+    CustomCommand::new_static("EVALSHA", ClusterHash::Random, false)
+}
