@@ -58,7 +58,7 @@ impl Workload {
     pub(crate) fn args(self) -> (&'static [&'static str], &'static [&'static str]) {
         match self {
             Self::Gcra => (&["60", "60000000"], &[]),
-            Self::Strict => (&[""], &["1", "1", "1000000000/60000000"]),
+            Self::Strict => (&[], &[";1;1000000000/60000000"]),
             Self::Get => (&[], &[]),
         }
     }
