@@ -36,6 +36,8 @@ pub struct Call<'a> {
     /// Where a call without keys goes: to the owner of this slot.
     at_slot: Option<u16>,
     many_slots: bool,
+    /// Its operations can also be sent one by one.
+    pub(crate) divisible: bool,
     idempotent: bool,
     timeout: Duration,
 }
@@ -56,6 +58,7 @@ impl<'a> Call<'a> {
             with_source: false,
             at_slot: None,
             many_slots: false,
+            divisible: false,
             idempotent,
             timeout: client.config().command_timeout(),
         }
@@ -162,6 +165,12 @@ impl<'a> Call<'a> {
     /// Whether a repeat does no harm.
     pub(crate) fn is_idempotent(&self) -> bool {
         self.idempotent
+    }
+
+    /// What the whole is refused for may be nothing to its parts, so it is not insisted on.
+    pub(crate) fn divisible(mut self, divisible: bool) -> Self {
+        self.divisible = divisible;
+        self
     }
 
     /// Says that a large reply is expected: it travels apart and holds up nobody.

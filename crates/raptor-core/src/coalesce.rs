@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -322,24 +323,39 @@ impl<V: Vectorised> Shared<V> {
         None
     }
 
-    /// One call; one result an operation.
+    /// One result an operation.
+    ///
+    /// A call that is refused before it ran, for what may concern some of its operations only (keys
+    /// on both sides of a migrating slot, a key that the ACL forbids), is sent in its parts.
     async fn run(&self, client: &RedisClient, ops: Vec<V::Op>) -> Vec<Result<V::Out>> {
+        match self.call(client, &ops).await {
+            Ok(results) => results,
+            Err(error) if ops.len() > 1 && error.is_refusal_of_the_whole() => {
+                let alone = ops.iter().map(|op| async {
+                    let results = self.call(client, std::slice::from_ref(op)).await?;
+                    results.into_iter().next().unwrap_or_else(|| Err(no_result()))
+                });
+                join_all(alone).await
+            }
+            Err(error) => {
+                let mut all: Vec<_> = ops.iter().skip(1).map(|_| Err(error.told_again())).collect();
+                all.push(Err(error));
+                all
+            }
+        }
+    }
+
+    /// One call, and what it says of each operation.
+    async fn call(&self, client: &RedisClient, ops: &[V::Op]) -> Result<Vec<Result<V::Out>>> {
         let script = self.vectorised.script();
         telemetry::batch_sent(script.name(), ops.len());
-        let mut call = client.script(script).many_slots();
+        let mut call = client.script(script).many_slots().divisible(ops.len() > 1);
         if self.vectorised.idempotent() {
             call = call.idempotent();
         }
-        let reply = self.vectorised.write(&ops, call).run::<Reply>().await;
-        let results =
-            reply.and_then(|reply| self.vectorised.read(&ops, reply)).and_then(|results| {
-                if results.len() == ops.len() { Ok(results) } else { Err(no_result()) }
-            });
-        results.unwrap_or_else(|error| {
-            let mut all: Vec<_> = ops.iter().skip(1).map(|_| Err(error.told_again())).collect();
-            all.push(Err(error));
-            all
-        })
+        let reply = self.vectorised.write(ops, call).run::<Reply>().await?;
+        let results = self.vectorised.read(ops, reply)?;
+        if results.len() == ops.len() { Ok(results) } else { Err(no_result()) }
     }
 }
 

@@ -351,7 +351,7 @@ pub(crate) async fn run<T: FromReply>(mut call: Call<'_>, command: Command) -> R
         return script::run(call, &FRAMED).await;
     }
     let sent = Sent::begin(&call, command.name());
-    let request = Request { name: command.name.into(), args: call.args, echo: None };
+    let request = Request { args: call.args, ..Request::new(command.name) };
     let outcome = sent.send(&request).await.map_err(|failure| sent.error(failure));
     sent.end(outcome)?.decode()
 }

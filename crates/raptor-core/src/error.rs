@@ -148,6 +148,12 @@ impl Error {
         error
     }
 
+    /// Nothing ran, for a reason that may lie in a part of what was asked.
+    #[must_use]
+    pub(crate) fn is_refusal_of_the_whole(&self) -> bool {
+        !self.may_have_run && matches!(self.kind, ErrorKind::TryAgain | ErrorKind::Auth)
+    }
+
     /// An error reply of the server, classified by its first word (the one stable part of it).
     #[must_use]
     pub(crate) fn from_server(reply: &str) -> Self {

@@ -135,7 +135,8 @@ pub(crate) async fn run<T: FromReply>(call: Call<'_>, script: &Script) -> Result
     args.extend(call.keys.iter().map(|key| key.bytes()));
     args.extend(call.args.iter().cloned());
     args.push(tag.clone());
-    let mut request = Request { name: "EVALSHA".into(), args, echo: Some(tag) };
+    let mut request =
+        Request { args, echo: Some(tag), divisible: call.divisible, ..Request::new("EVALSHA") };
     if call.with_source {
         request.name = "EVAL".into();
         request.args[0] = script.source.clone();

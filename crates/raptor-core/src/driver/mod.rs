@@ -29,12 +29,14 @@ pub(crate) struct Request {
     /// When set, the answer must be an array that begins with these bytes; they are checked and
     /// taken off before the answer is handed on.
     pub(crate) echo: Option<Bytes>,
+    /// Its caller can send it in parts, which may find what the whole is refused for now.
+    pub(crate) divisible: bool,
 }
 
 impl Request {
     /// A command without arguments.
     pub(crate) fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), args: Vec::new(), echo: None }
+        Self { name: name.into(), args: Vec::new(), echo: None, divisible: false }
     }
 
     /// Adds an argument.

@@ -189,6 +189,8 @@ impl Cluster {
                         return Err(Failure::Refused(refused));
                     }
                 }
+                // Keys on both sides of a migration: each by itself is served.
+                "TRYAGAIN" if request.divisible => return Err(Failure::Refused(refused)),
                 _ => match passing(&refused) {
                     Some(reason) if backoff.pause(reason).await => {}
                     _ => return Err(Failure::Refused(refused)),

@@ -296,3 +296,66 @@ async fn reads_ride_together_and_each_gets_its_own() {
     let calls = calls_of(&server).await - before;
     assert!(calls < 500, "1,000 reads in {calls} calls");
 }
+
+/// All at once, and how each ended.
+async fn all_of(
+    client: &RedisClient,
+    incr: &Arc<Coalescer<Incr>>,
+    keys: impl Iterator<Item = String>,
+) -> Vec<(String, Result<i64>)> {
+    let callers: Vec<_> = keys
+        .map(|key| {
+            let (client, incr) = (client.clone(), incr.clone());
+            tokio::spawn(async move {
+                let outcome = incr.submit(&client, Key::raw(key.clone())).await;
+                (key, outcome)
+            })
+        })
+        .collect();
+    let mut outcomes = Vec::new();
+    for caller in callers {
+        outcomes.push(caller.await.expect("ends"));
+    }
+    outcomes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_on_both_sides_of_a_migrating_slot_part_ways_and_are_served() {
+    let cluster = Cluster::builder().start().await.expect("a cluster starts");
+    let client = fixture::client(&cluster.url()).await;
+    let incr = coalescer(true);
+    let keys = || (0..40).map(|n| format!("{{split}}:{n}"));
+    for (key, outcome) in all_of(&client, &incr, keys()).await {
+        assert_eq!(outcome.expect("runs"), 1, "{key}");
+    }
+    let slot = Cluster::slot_of(b"{split}");
+    let to = (cluster.owner_of_slot(slot).await.expect("an owner") + 1) % 3;
+    cluster.begin_migration(slot, to).await.expect("begins");
+    cluster.move_keys(slot, to, 20).await.expect("moves");
+    for (key, outcome) in all_of(&client, &incr, keys()).await {
+        assert_eq!(outcome.expect("served in the middle of it"), 2, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_the_acl_forbids_fails_its_own_caller_alone() {
+    let server = raptor_testkit::Server::builder()
+        .acl_user("user app on >some-password resetkeys ~mine:* +@all")
+        .start()
+        .await
+        .expect("starts");
+    let url = format!("redis://app:some-password@127.0.0.1:{}", server.port());
+    let client = fixture::client(&url).await;
+    let incr = coalescer(true);
+    let key =
+        |n: usize| if n.is_multiple_of(10) { format!("theirs:{n}") } else { format!("mine:{n}") };
+    for (key, outcome) in all_of(&client, &incr, (0..100).map(key)).await {
+        match outcome {
+            Ok(n) => assert!(n == 1 && key.starts_with("mine"), "{key}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
+                assert!(key.starts_with("theirs"), "{key}");
+            }
+        }
+    }
+}
