@@ -2,8 +2,8 @@
 //!
 //! Nothing is waited for. While few calls are in flight an operation goes at once, alone; beyond
 //! that, operations gather, and what has gathered leaves as soon as a call returns. So a lone
-//! caller pays nothing, and the busier the server, the larger the batches that relieve it. The
-//! idea is Nagle's for packets and group commit for logs.
+//! caller never waits for others, and the busier the server, the larger the batches that relieve
+//! it. The idea is Nagle's for packets and group commit for logs.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
