@@ -194,15 +194,18 @@ impl<'a> Call<'a> {
     /// # Errors
     /// By [`ErrorKind`]; [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) when it was sent, changes
     /// something, and no reply came. Nothing is ever executed twice.
-    pub async fn run<T: FromReply>(mut self) -> Result<T> {
+    pub async fn run<T: FromReply>(self) -> Result<T> {
         self.check()?;
-        match self.what {
-            What::Script(script) => script::run(self, script).await,
-            What::Command(Err(error)) => Err(error),
-            What::Command(Ok(command)) => {
-                self.what = What::Command(Ok(command.clone()));
-                command::run(self, command).await
+        match &self.what {
+            What::Script(script) => {
+                let script = *script;
+                script::run(self, script).await
             }
+            What::Command(Ok(command)) => {
+                let command = command.clone();
+                command::run(self, &command).await
+            }
+            What::Command(Err(refused)) => Err(refused.told_again()),
         }
     }
 
@@ -228,7 +231,7 @@ impl<'a> Call<'a> {
 /// A call under way: its deadline, and how its failures are told to the caller.
 pub(crate) struct Sent<'a> {
     client: &'a RedisClient,
-    name: String,
+    name: &'a str,
     route: Route,
     size: Size,
     idempotent: bool,
@@ -237,10 +240,10 @@ pub(crate) struct Sent<'a> {
 }
 
 impl<'a> Sent<'a> {
-    pub(crate) fn begin(call: &Call<'a>, name: &str) -> Self {
+    pub(crate) fn begin(call: &Call<'a>, name: &'a str) -> Self {
         Self {
             client: call.client,
-            name: name.to_owned(),
+            name,
             route: call.slot().map_or(Route::Any, Route::Slot),
             size: call.size,
             idempotent: call.idempotent,
@@ -257,7 +260,7 @@ impl<'a> Sent<'a> {
 
     /// What the caller is told.
     pub(crate) fn error(&self, failure: Failure) -> Error {
-        let name = &self.name;
+        let name = self.name;
         let unknown = |why: String, harmless: ErrorKind| {
             if self.idempotent {
                 Error::new(harmless, format!("{name}: {why}; a repeat is harmless"))

@@ -1,11 +1,16 @@
 //! Smart batching: operations that are asked for at the same time ride in one script call.
 //!
-//! Nothing is waited for. While few calls are in flight an operation goes at once, alone; beyond
-//! that, operations gather, and what has gathered leaves as soon as a call returns. So a lone
-//! caller never waits for others, and the busier the server, the larger the batches that relieve
-//! it. The idea is Nagle's for packets and group commit for logs.
+//! Nothing is waited for. While fewer than two calls are in flight an operation leaves at once, with
+//! whoever else is ready to run at that moment; beyond that, operations gather, and what has gathered
+//! leaves as soon as a call returns. So a lone caller never waits for others, and the busier the
+//! server, the larger the batches that relieve it. The idea is Nagle's for packets and group commit
+//! for logs.
+//!
+//! [`queue`] holds who waits and what is in flight, [`flight`] takes them there and back.
 
-use std::collections::{HashMap, VecDeque};
+mod flight;
+mod queue;
+
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,6 +19,9 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use self::flight::{Carried, Flight};
+pub use self::queue::{BatchLimits, Weight};
+use self::queue::{Entry, Queues};
 use crate::call::Call;
 use crate::client::RedisClient;
 use crate::error::{Error, ErrorKind, Result};
@@ -53,37 +61,6 @@ pub trait Vectorised: Send + Sync + 'static {
     }
 }
 
-/// What one operation adds to a call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Weight {
-    /// Keys and arguments.
-    pub arguments: usize,
-    /// Their bytes, roughly.
-    pub bytes: usize,
-}
-
-/// The bounds of batching. The defaults suit nearly everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BatchLimits {
-    /// Calls in flight before operations gather.
-    pub in_flight: usize,
-    /// Operations in one call: what one script run holds up everybody else for.
-    pub operations: usize,
-    /// Keys and arguments of one call.
-    pub arguments: usize,
-    /// Bytes of one call.
-    pub bytes: usize,
-    /// Operations that wait; more are refused with [`Capacity`](ErrorKind::Capacity).
-    pub waiting: usize,
-}
-
-impl Default for BatchLimits {
-    fn default() -> Self {
-        Self { in_flight: 4, operations: 128, arguments: 1_000, bytes: 64 * 1024, waiting: 65_536 }
-    }
-}
-
 /// Gathers operations of one kind. Cheap to clone; clones share the batches.
 ///
 /// On a single server everything rides together; on a cluster what shares a hash slot does, since
@@ -108,15 +85,10 @@ impl<V: Vectorised> std::fmt::Debug for Coalescer<V> {
 struct Shared<V: Vectorised> {
     vectorised: V,
     limits: BatchLimits,
-    /// By slot on a cluster; one for all on a single server. Empty when nothing is under way.
-    queues: Mutex<HashMap<u16, Queue<V>>>,
+    queues: Mutex<Queues<Waiting<V>>>,
 }
 
-struct Queue<V: Vectorised> {
-    in_flight: usize,
-    waiting: VecDeque<Waiting<V>>,
-}
-
+/// An operation that waits for a flight.
 struct Waiting<V: Vectorised> {
     op: V::Op,
     fate: Arc<Fate>,
@@ -124,7 +96,6 @@ struct Waiting<V: Vectorised> {
 }
 
 /// Whether a waiting operation was sent or withdrawn: one of both, whoever comes first.
-#[derive(Default)]
 struct Fate(AtomicU8);
 
 impl Fate {
@@ -161,20 +132,26 @@ impl<V: Vectorised> Coalescer<V> {
     /// [`Unavailable`](ErrorKind::Unavailable) when its turn did not come in time, and
     /// [`Capacity`](ErrorKind::Capacity) when too many wait: then it did not run.
     pub async fn submit(&self, client: &RedisClient, op: V::Op) -> Result<V::Out> {
-        match self.enter(client, op)? {
-            Entered::Now(op, flight) => {
-                let results = self.shared.run(client, vec![op]).await;
-                drop(flight);
-                results.into_iter().next().unwrap_or_else(|| Err(no_result()))
-            }
-            Entered::Waiting(waiter) => waiter.outcome(&self.shared.vectorised).await,
+        let shared = &self.shared;
+        let (op, mut flight) = match self.enter(client, op)? {
+            Entered::First(op, flight) => (op, flight),
+            Entered::Waiting(waiter) => return waiter.outcome(&shared.vectorised).await,
+        };
+        let mut riders = flight.board(Some(shared.vectorised.weight(&op))).await;
+        if riders.is_empty() {
+            let results = shared.run(client, vec![op]).await;
+            return results.into_iter().next().unwrap_or_else(|| Err(no_result()));
         }
+        let (waiting, waiter) = waiting(op, Fate::SENT, client);
+        riders.insert(0, waiting);
+        Carried::begin(flight, riders).finish().await;
+        waiter.outcome(&shared.vectorised).await
     }
 
     /// How many operations are waiting for their turn.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.shared.queues().values().map(|queue| queue.waiting.len()).sum()
+        self.shared.queues().waiting()
     }
 
     fn enter(&self, client: &RedisClient, op: V::Op) -> Result<Entered<V>> {
@@ -184,31 +161,40 @@ impl<V: Vectorised> Coalescer<V> {
             false => 0,
         };
         let mut queues = shared.queues();
-        let queue =
-            queues.entry(lane).or_insert_with(|| Queue { in_flight: 0, waiting: VecDeque::new() });
-        if queue.in_flight < shared.limits.in_flight {
-            queue.in_flight += 1;
-            let flight = Flight { shared: Arc::clone(shared), client: client.clone(), lane };
-            return Ok(Entered::Now(op, flight));
+        match queues.enter(lane, &shared.limits) {
+            Entry::First => Ok(Entered::First(op, Flight::first(shared, client, lane))),
+            Entry::Wait => {
+                let (waiting, waiter) = waiting(op, Fate::WAITING, client);
+                queues.wait(lane, waiting);
+                Ok(Entered::Waiting(waiter))
+            }
+            Entry::Refused(waiting) => {
+                telemetry::batch_refused(shared.vectorised.script().name());
+                Err(Error::new(
+                    ErrorKind::Capacity,
+                    format!("{waiting} operations are waiting already: slow down"),
+                ))
+            }
         }
-        if queue.waiting.len() >= shared.limits.waiting {
-            telemetry::batch_refused(shared.vectorised.script().name());
-            return Err(Error::new(
-                ErrorKind::Capacity,
-                format!("{} operations are waiting already: slow down", queue.waiting.len()),
-            ));
-        }
-        let (done, result) = oneshot::channel();
-        let fate = Arc::new(Fate::default());
-        queue.waiting.push_back(Waiting { op, fate: Arc::clone(&fate), done });
-        let timeout = client.config().command_timeout();
-        Ok(Entered::Waiting(Waiter { fate, result, timeout, since: Instant::now() }))
     }
 }
 
 enum Entered<V: Vectorised> {
-    Now(V::Op, Flight<V>),
+    First(V::Op, Flight<V>),
     Waiting(Waiter<V::Out>),
+}
+
+/// An operation for the queue, and its caller's end of it.
+fn waiting<V: Vectorised>(
+    op: V::Op,
+    fate: u8,
+    client: &RedisClient,
+) -> (Waiting<V>, Waiter<V::Out>) {
+    let (done, result) = oneshot::channel();
+    let fate = Arc::new(Fate(AtomicU8::new(fate)));
+    let timeout = client.config().command_timeout();
+    let waiter = Waiter { fate: Arc::clone(&fate), result, timeout, since: Instant::now() };
+    (Waiting { op, fate, done }, waiter)
 }
 
 /// The caller of an operation that waits; withdraws it when dropped in time.
@@ -251,76 +237,21 @@ impl<T> Drop for Waiter<T> {
     }
 }
 
-/// One call in flight. However it ends, what has gathered meanwhile leaves.
-struct Flight<V: Vectorised> {
-    shared: Arc<Shared<V>>,
-    client: RedisClient,
-    lane: u16,
-}
-
-impl<V: Vectorised> Drop for Flight<V> {
-    fn drop(&mut self) {
-        let Some(batch) = self.shared.next(self.lane) else { return };
-        let flight =
-            Self { shared: Arc::clone(&self.shared), client: self.client.clone(), lane: self.lane };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(carry(flight, batch))),
-            // Dropped outside a runtime: nobody can carry them, so they were not sent.
-            Err(_) => batch.into_iter().for_each(|waiting| {
-                let why = "it was not sent: the runtime that would carry it is gone";
-                let _ = waiting.done.send(Err(Error::new(ErrorKind::Unavailable, why)));
-            }),
-        }
-    }
-}
-
-/// Carries a batch; when `flight` is dropped at the end, the next one leaves.
-async fn carry<V: Vectorised>(flight: Flight<V>, batch: Vec<Waiting<V>>) {
-    let (ops, waiting): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|waiting| (waiting.op, waiting.done)).unzip();
-    let results = flight.shared.run(&flight.client, ops).await;
-    for (done, result) in waiting.into_iter().zip(results) {
-        // A caller that has gone wants no result.
-        let _ = done.send(result);
-    }
-}
-
 impl<V: Vectorised> Shared<V> {
-    fn queues(&self) -> MutexGuard<'_, HashMap<u16, Queue<V>>> {
+    fn queues(&self) -> MutexGuard<'_, Queues<Waiting<V>>> {
         self.queues.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// What leaves next; with `None` the flight is over.
-    fn next(&self, lane: u16) -> Option<Vec<Waiting<V>>> {
-        let mut queues = self.queues();
-        let queue = queues.get_mut(&lane)?;
-        let mut batch = Vec::new();
-        let mut load = Weight::default();
-        while let Some(next) = queue.waiting.front() {
-            let weight = self.vectorised.weight(&next.op);
-            load.arguments += weight.arguments;
-            load.bytes += weight.bytes;
-            let full = batch.len() >= self.limits.operations
-                || load.arguments > self.limits.arguments
-                || load.bytes > self.limits.bytes;
-            // One that is too large for any batch still goes, alone.
-            if full && !batch.is_empty() {
-                break;
-            }
-            if let Some(next) = queue.waiting.pop_front()
-                && next.fate.settle(Fate::SENT)
-            {
-                batch.push(next);
-            }
-        }
-        if !batch.is_empty() {
-            return Some(batch);
-        }
-        queue.in_flight -= 1;
-        if queue.in_flight == 0 {
-            queues.remove(&lane);
-        }
-        None
+    /// Who leaves with the flight that boards, and whether one more is to take the rest.
+    fn leave(&self, lane: u16, aboard: Option<Weight>) -> (Vec<Waiting<V>>, bool) {
+        let weigh = |waiting: &Waiting<V>| self.vectorised.weight(&waiting.op);
+        let goes = |waiting: &Waiting<V>| waiting.fate.settle(Fate::SENT);
+        self.queues().leave(lane, &self.limits, aboard, weigh, goes)
+    }
+
+    /// Whether a flight that landed, or was given up while `boarding`, is to board again.
+    fn land(&self, lane: u16, boarding: bool) -> bool {
+        self.queues().land(lane, boarding)
     }
 
     /// One result an operation.

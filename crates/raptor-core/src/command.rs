@@ -276,10 +276,13 @@ impl Command {
                 return Err(Error::invalid(format!("{upper} is refused: {why}")));
             }
         }
-        let known = SCALAR.iter().chain(READS).find(|known| **known == upper).copied();
+        let of =
+            |table: &[&'static str]| table.binary_search(&upper.as_str()).ok().map(|at| table[at]);
+        let (scalar, reads) = (of(SCALAR), of(READS));
+        let known = scalar.or(reads);
         Ok(Self {
-            scalar: SCALAR.contains(&upper.as_str()),
-            reads: READS.contains(&upper.as_str()),
+            scalar: scalar.is_some(),
+            reads: reads.is_some(),
             name: known.unwrap_or_default(),
             other: known.is_none().then_some(upper),
         })
@@ -345,7 +348,7 @@ impl RedisClient {
 }
 
 /// Runs a prepared command that was checked.
-pub(crate) async fn run<T: FromReply>(mut call: Call<'_>, command: Command) -> Result<T> {
+pub(crate) async fn run<'a, T: FromReply>(mut call: Call<'a>, command: &'a Command) -> Result<T> {
     if command.is_framed() {
         call.args.insert(0, command.name().to_arg());
         return script::run(call, &FRAMED).await;

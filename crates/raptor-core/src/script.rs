@@ -127,13 +127,13 @@ impl RedisClient {
 }
 
 /// Runs a prepared script call.
-pub(crate) async fn run<T: FromReply>(call: Call<'_>, script: &Script) -> Result<T> {
+pub(crate) async fn run<'a, T: FromReply>(mut call: Call<'a>, script: &'a Script) -> Result<T> {
     let tag = next_tag();
     let mut args = Vec::with_capacity(call.keys.len() + call.args.len() + 3);
     args.push(script.sha.clone());
     args.push(Bytes::from(call.keys.len().to_string()));
     args.extend(call.keys.iter().map(|key| key.bytes()));
-    args.extend(call.args.iter().cloned());
+    args.append(&mut call.args);
     args.push(tag.clone());
     let mut request =
         Request { args, echo: Some(tag), divisible: call.divisible, ..Request::new("EVALSHA") };

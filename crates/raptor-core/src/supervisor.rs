@@ -169,7 +169,7 @@ impl Lane {
         loop {
             let connection = self.connection(deadline).await?;
             let unanswered = Unanswered::begin(&self.shared);
-            match tokio::time::timeout_at(deadline, connection.send(batch.to_vec())).await {
+            match tokio::time::timeout_at(deadline, connection.send(batch)).await {
                 Ok(Ok(answers)) => {
                     unanswered.answered();
                     return checked(batch, answers).inspect_err(|_| connection.close());
@@ -351,7 +351,8 @@ fn jittered(pause: Duration) -> Duration {
 async fn open(shared: &Shared) -> Result<Arc<dyn Connection>, ConnectError> {
     let connection = driver::connect(&shared.target).await?;
     if shared.must_be_master {
-        let role = connection.send(vec![Request::new("ROLE")]);
+        let role = [Request::new("ROLE")];
+        let role = connection.send(&role);
         let role = tokio::time::timeout(shared.target.connect_timeout, role).await;
         let (is_master, refused) = match role {
             Ok(Ok(mut answers)) => match answers.pop() {
@@ -399,7 +400,8 @@ async fn watch_over(shared: &Shared, connection: &dyn Connection) -> &'static st
             stalled_since = None;
         }
         if stalled || now - last_sign >= IDLE_PING {
-            let ping = connection.send(vec![Request::new("PING")]);
+            let ping = [Request::new("PING")];
+            let ping = connection.send(&ping);
             let patience = shared.patience.as_ref().map_or(now, |latest| {
                 *latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
             });

@@ -11,15 +11,16 @@ pub(crate) const KEYS: usize = 1_000;
 
 /// GCRA with integers, for n keys: the smallest useful limiter.
 pub(crate) const GCRA: &str = "\
-local time = redis.call('TIME')
+local call = redis.call
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local out = {'ok'}
 for i = 1, #KEYS do
-  local tat = math.max(tonumber(redis.call('GET', KEYS[i]) or '0'), now)
+  local tat = math.max(tonumber(call('GET', KEYS[i]) or '0'), now)
   if tat - now <= burst - interval then
     tat = tat + interval
-    redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000))
+    call('SET', KEYS[i], tat, 'PX', math.ceil((tat - now) / 1000))
     out[i + 1] = 1
   else
     out[i + 1] = 0

@@ -37,6 +37,9 @@ const SUBSCRIBER_CAPACITY: usize = 2_048;
 /// The same of a connection that does not subscribe: fred tells itself of its own state through it.
 const COMMAND_CAPACITY: usize = 32;
 
+/// What fred answers to one command.
+type Frame = Result<Resp3Frame, fred::error::Error>;
+
 /// A fred client and the task that drives it.
 struct Link {
     client: Client,
@@ -202,47 +205,68 @@ impl FredConnection {
         Ok(Self { link, queued: Mutex::new(0), answered: AtomicU64::new(0) })
     }
 
-    async fn exchange(&self, batch: Vec<Request>) -> Result<Vec<Answer>, SendError> {
+    async fn exchange(&self, batch: &[Request]) -> Result<Vec<Answer>, SendError> {
         if self.link.is_closed() {
             return Err(SendError::NotSent("the connection is closed".into()));
         }
+        match batch {
+            [request] => {
+                let (place, frame) = self.answered(1, self.call(request)).await?;
+                Ok(vec![self.answer(frame, place)?])
+            }
+            batch => {
+                let calls = join_all(batch.iter().map(|request| self.call(request)));
+                let (place, frames) = self.answered(batch.len() as u64, calls).await?;
+                frames.into_iter().zip(place..).map(|(frame, at)| self.answer(frame, at)).collect()
+            }
+        }
+    }
+
+    /// One request, which fred queues at the first poll.
+    fn call(&self, request: &Request) -> impl Future<Output = Frame> {
+        let args: Vec<_> = request.args.iter().cloned().map(Value::Bytes).collect();
+        let command = custom(request.name.clone());
         let client = &self.link.client;
-        let size = batch.len() as u64;
-        let mut calls = join_all(batch.into_iter().map(|request| {
-            let args = request.args.into_iter().map(Value::Bytes).collect::<Vec<_>>();
-            client.custom_raw::<Value>(custom(request.name), args)
-        }));
-        // fred queues a command at the first poll of its future.
+        async move { client.custom_raw(command, args).await }
+    }
+
+    /// What `calls` give, `size` requests, and the place of the first among all that were queued.
+    async fn answered<T>(
+        &self,
+        size: u64,
+        calls: impl Future<Output = T>,
+    ) -> Result<(u64, T), SendError> {
+        let mut calls = std::pin::pin!(calls);
         let (place, first) = {
             let mut queued = self.queued.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let place = *queued;
             *queued += size;
-            (place, (&mut calls).now_or_never())
+            (place, calls.as_mut().now_or_never())
         };
-        let frames = match first {
-            Some(frames) => frames,
-            None => tokio::select! {
-                biased;
-                frames = calls => frames,
-                () = self.link.wait_closed() => {
-                    return Err(SendError::Lost("the connection ended before the answer came".into()));
-                }
-            },
-        };
-        let arrived = frames.iter().filter(|frame| frame.is_ok()).count();
-        self.answered.fetch_add(arrived as u64, Ordering::Relaxed);
-        frames
-            .into_iter()
-            .zip(place..)
-            .map(|(frame, place)| match frame {
-                Ok(Resp3Frame::SimpleError { data, .. }) => Ok(Err(ServerError(data.to_string()))),
-                Ok(Resp3Frame::BlobError { data, .. }) => {
-                    Ok(Err(ServerError(String::from_utf8_lossy(&data).into_owned())))
-                }
-                Ok(frame) => Ok(Ok(reply(frame))),
-                Err(e) => self.failed(&e, place),
-            })
-            .collect()
+        if let Some(frames) = first {
+            return Ok((place, frames));
+        }
+        tokio::select! {
+            biased;
+            frames = calls => Ok((place, frames)),
+            () = self.link.wait_closed() => {
+                Err(SendError::Lost("the connection ended before the answer came".into()))
+            }
+        }
+    }
+
+    fn answer(&self, frame: Frame, place: u64) -> Result<Answer, SendError> {
+        if frame.is_ok() {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        match frame {
+            Ok(Resp3Frame::SimpleError { data, .. }) => Ok(Err(ServerError(data.to_string()))),
+            Ok(Resp3Frame::BlobError { data, .. }) => {
+                Ok(Err(ServerError(String::from_utf8_lossy(&data).into_owned())))
+            }
+            Ok(frame) => Ok(Ok(reply(frame))),
+            Err(e) => self.failed(&e, place),
+        }
     }
 
     /// What became of the request at `place` that ended with a client error.
@@ -271,7 +295,7 @@ fn custom(name: Cow<'static, str>) -> CustomCommand {
 }
 
 impl Connection for FredConnection {
-    fn send(&self, batch: Vec<Request>) -> BoxFuture<'_, Result<Vec<Answer>, SendError>> {
+    fn send<'a>(&'a self, batch: &'a [Request]) -> BoxFuture<'a, Result<Vec<Answer>, SendError>> {
         self.exchange(batch).boxed()
     }
 
@@ -323,7 +347,7 @@ fn reply(frame: Resp3Frame) -> Reply {
 pub(super) struct FredSubscriber {
     link: Link,
     messages: broadcast::Receiver<Message>,
-    unanswered: BoxFuture<'static, Result<Resp3Frame, fred::error::Error>>,
+    unanswered: BoxFuture<'static, Frame>,
 }
 
 impl FredSubscriber {
@@ -359,11 +383,7 @@ impl FredSubscriber {
 }
 
 /// Queues a command now; its answer is awaited later.
-fn queued(
-    client: &Client,
-    name: &'static str,
-    args: Vec<Value>,
-) -> BoxFuture<'static, Result<Resp3Frame, fred::error::Error>> {
+fn queued(client: &Client, name: &'static str, args: Vec<Value>) -> BoxFuture<'static, Frame> {
     let client = client.clone();
     let mut call =
         async move { client.custom_raw(custom(Cow::Borrowed(name)), args).await }.boxed();
@@ -373,10 +393,7 @@ fn queued(
     }
 }
 
-async fn answer(
-    link: &Link,
-    call: BoxFuture<'static, Result<Resp3Frame, fred::error::Error>>,
-) -> Result<(), SendError> {
+async fn answer(link: &Link, call: BoxFuture<'static, Frame>) -> Result<(), SendError> {
     let frame = tokio::select! {
         frame = call => frame,
         () = link.wait_closed() => return Err(SendError::Lost("the connection ended".into())),

@@ -106,7 +106,7 @@ pub(crate) trait Connection: Send + Sync {
     ///
     /// Dropping the future before its first poll sends nothing; dropping it later only forgets the
     /// answers. Nothing is ever sent twice.
-    fn send(&self, batch: Vec<Request>) -> BoxFuture<'_, Result<Vec<Answer>, SendError>>;
+    fn send<'a>(&'a self, batch: &'a [Request]) -> BoxFuture<'a, Result<Vec<Answer>, SendError>>;
 
     /// Resolves when the connection has ended, for whatever reason.
     fn closed(&self) -> BoxFuture<'_, ()>;

@@ -1,16 +1,17 @@
 -- frame: what stands behind every script's body, and runs it so that its reply cannot be mistaken.
 -- ARGV[n]  the last one is the call's tag, taken off before the body sees it
 -- returns {tag, "R", reply} | {tag, "E", message} of an error from inside | {tag, "U", what} is unsafe
-local tag = table.remove(ARGV)
+local tag = ARGV[#ARGV]
+ARGV[#ARGV] = nil
 local ran, reply = pcall(body)
+local kind = type(reply)
+if ran and kind ~= 'table' then return {tag, 'R', reply} end
 
 -- Refuses what a client could not read, or what would run code while the server reads it.
-local REFUSED = {'map', 'set', 'big_number', 'verbatim_string'}
 local function unsafe(value, depth)
-  if type(value) ~= 'table' then return nil end
   if depth > 32 then return 'a table more than 32 deep' end
   if getmetatable(value) ~= nil then return 'a table with a metatable' end
-  for _, name in ipairs(REFUSED) do
+  for _, name in ipairs({'map', 'set', 'big_number', 'verbatim_string'}) do
     if rawget(value, name) ~= nil then return 'a table with the field ' .. name end
   end
   for key, inner in next, value do
@@ -21,10 +22,10 @@ local function unsafe(value, depth)
     end
   end
 end
-local why = unsafe(reply, 1)
+local why = kind == 'table' and unsafe(reply, 1)
 if why then return {tag, 'U', why} end
 
-local failed = type(reply) == 'table' and reply.err
+local failed = kind == 'table' and reply.err
 if ran and not failed then return {tag, 'R', reply} end
 failed = tostring(failed or reply)
 -- A replica that refuses writes has let nothing through before, so this is a refusal of the whole.
