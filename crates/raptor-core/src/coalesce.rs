@@ -6,22 +6,21 @@
 //! server, the larger the batches that relieve it. The idea is Nagle's for packets and group commit
 //! for logs.
 //!
-//! [`queue`] holds who waits and what is in flight, [`flight`] takes them there and back.
+//! [`queue`] holds who waits and what is in flight, [`carrier`] takes them there and back.
 
-mod flight;
+mod carrier;
 mod queue;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use self::flight::{Carried, Flight};
+use self::carrier::Carrier;
 pub use self::queue::{BatchLimits, Weight};
-use self::queue::{Entry, Queues};
+use self::queue::{Departure, Entry, Queues};
 use crate::call::Call;
 use crate::client::RedisClient;
 use crate::error::{Error, ErrorKind, Result};
@@ -96,12 +95,28 @@ struct Waiting<V: Vectorised> {
 }
 
 /// Whether a waiting operation was sent or withdrawn: one of both, whoever comes first.
+#[derive(Default)]
 struct Fate(AtomicU8);
+
+impl<V: Vectorised> Waiting<V> {
+    /// Whether it is sent now, and had not withdrawn.
+    fn goes(&self) -> bool {
+        self.fate.settle(Fate::SENT)
+    }
+
+    fn is_gone(&self) -> bool {
+        !self.fate.is_waiting()
+    }
+}
 
 impl Fate {
     const WAITING: u8 = 0;
     const SENT: u8 = 1;
     const WITHDRAWN: u8 = 2;
+
+    fn is_waiting(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::WAITING
+    }
 
     fn settle(&self, fate: u8) -> bool {
         self.0.compare_exchange(Self::WAITING, fate, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -133,19 +148,18 @@ impl<V: Vectorised> Coalescer<V> {
     /// [`Capacity`](ErrorKind::Capacity) when too many wait: then it did not run.
     pub async fn submit(&self, client: &RedisClient, op: V::Op) -> Result<V::Out> {
         let shared = &self.shared;
-        let (op, mut flight) = match self.enter(client, op)? {
-            Entered::First(op, flight) => (op, flight),
-            Entered::Waiting(waiter) => return waiter.outcome(&shared.vectorised).await,
-        };
-        let mut riders = flight.board(Some(shared.vectorised.weight(&op))).await;
-        if riders.is_empty() {
-            let results = shared.run(client, vec![op]).await;
-            return results.into_iter().next().unwrap_or_else(|| Err(no_result()));
+        let (waiter, entry) = self.enter(client, op)?;
+        if let Entry::Boards { others } = entry {
+            if others {
+                tokio::task::yield_now().await;
+            }
+            if let Some(op) = waiter.depart() {
+                let _landing = Landing { shared, client, lane: waiter.lane };
+                let results = shared.run(client, vec![op]).await;
+                return results.into_iter().next().unwrap_or_else(|| Err(no_result()));
+            }
         }
-        let (waiting, waiter) = waiting(op, Fate::SENT, client);
-        riders.insert(0, waiting);
-        Carried::begin(flight, riders).finish().await;
-        waiter.outcome(&shared.vectorised).await
+        waiter.outcome().await
     }
 
     /// How many operations are waiting for their turn.
@@ -154,86 +168,108 @@ impl<V: Vectorised> Coalescer<V> {
         self.shared.queues().waiting()
     }
 
-    fn enter(&self, client: &RedisClient, op: V::Op) -> Result<Entered<V>> {
+    fn enter<'a>(&'a self, client: &'a RedisClient, op: V::Op) -> Result<(Waiter<'a, V>, Entry)> {
         let shared = &self.shared;
         let lane = match client.is_cluster() {
             true => shared.vectorised.key(&op).slot(),
             false => 0,
         };
-        let mut queues = shared.queues();
-        match queues.enter(lane, &shared.limits) {
-            Entry::First => Ok(Entered::First(op, Flight::first(shared, client, lane))),
-            Entry::Wait => {
-                let (waiting, waiter) = waiting(op, Fate::WAITING, client);
-                queues.wait(lane, waiting);
-                Ok(Entered::Waiting(waiter))
-            }
-            Entry::Refused(waiting) => {
-                telemetry::batch_refused(shared.vectorised.script().name());
-                Err(Error::new(
-                    ErrorKind::Capacity,
-                    format!("{waiting} operations are waiting already: slow down"),
-                ))
-            }
+        let (done, result) = oneshot::channel();
+        let fate = Arc::new(Fate::default());
+        let waiting = Waiting { op, fate: Arc::clone(&fate), done };
+        let entry = shared.queues().enter(lane, waiting, &shared.limits);
+        if let Entry::Refused(waiting) = entry {
+            telemetry::batch_refused(shared.vectorised.script().name());
+            return Err(Error::new(
+                ErrorKind::Capacity,
+                format!("{waiting} operations are waiting already: slow down"),
+            ));
         }
+        let since = Instant::now();
+        let boards = matches!(entry, Entry::Boards { .. });
+        Ok((Waiter { shared, client, lane, fate, result, since, boards }, entry))
     }
 }
 
-enum Entered<V: Vectorised> {
-    First(V::Op, Flight<V>),
-    Waiting(Waiter<V::Out>),
-}
-
-/// An operation for the queue, and its caller's end of it.
-fn waiting<V: Vectorised>(
-    op: V::Op,
-    fate: u8,
-    client: &RedisClient,
-) -> (Waiting<V>, Waiter<V::Out>) {
-    let (done, result) = oneshot::channel();
-    let fate = Arc::new(Fate(AtomicU8::new(fate)));
-    let timeout = client.config().command_timeout();
-    let waiter = Waiter { fate: Arc::clone(&fate), result, timeout, since: Instant::now() };
-    (Waiting { op, fate, done }, waiter)
-}
-
 /// The caller of an operation that waits; withdraws it when dropped in time.
-struct Waiter<T> {
+struct Waiter<'a, V: Vectorised> {
+    shared: &'a Arc<Shared<V>>,
+    client: &'a RedisClient,
+    lane: u16,
     fate: Arc<Fate>,
-    result: oneshot::Receiver<Result<T>>,
-    timeout: Duration,
+    result: oneshot::Receiver<Result<V::Out>>,
     since: Instant,
+    /// It may be that nobody comes for it.
+    boards: bool,
 }
 
-impl<T> Waiter<T> {
-    async fn outcome<V: Vectorised>(mut self, vectorised: &V) -> Result<T> {
+impl<V: Vectorised> Waiter<'_, V> {
+    /// Leaves with all who wait, where nobody has taken it along. Alone, it is given back.
+    fn depart(&self) -> Option<V::Op> {
+        let Self { shared, client, lane, fate, .. } = self;
+        if !fate.is_waiting() {
+            return None;
+        }
+        let me = |waiting: &Waiting<V>| Arc::ptr_eq(&waiting.fate, fate);
+        match shared.depart(*lane, me)? {
+            Departure::Alone(waiting) => Some(waiting.op),
+            Departure::Carried { batch, another } => {
+                Carrier::begin(shared, client, *lane, batch);
+                if another {
+                    Carrier::begin(shared, client, *lane, Vec::new());
+                }
+                None
+            }
+        }
+    }
+
+    async fn outcome(mut self) -> Result<V::Out> {
+        let vectorised = &self.shared.vectorised;
         let name = vectorised.script().name();
-        let deadline = self.since + self.timeout;
+        let timeout = self.client.config().command_timeout();
+        let deadline = self.since + timeout;
         match tokio::time::timeout_at(deadline, &mut self.result).await {
             Ok(Ok(result)) => result,
             _ if self.fate.settle(Fate::WITHDRAWN) => Err(Error::new(
                 ErrorKind::Unavailable,
-                format!("{name} was not sent: its turn did not come within {:?}", self.timeout),
+                format!("{name} was not sent: its turn did not come within {timeout:?}"),
             )),
             // Sent: by the deadline no answer, or what carried it was ended with its runtime.
             _ if vectorised.idempotent() => Err(Error::new(
                 ErrorKind::Timeout,
-                format!("{name}: no reply within {:?}; a repeat is harmless", self.timeout),
+                format!("{name}: no reply within {timeout:?}; a repeat is harmless"),
             )),
             _ => Err(Error::new(
                 ErrorKind::OutcomeUnknown,
                 format!(
-                    "{name}: no reply within {:?}; it may have run, so look before you repeat it",
-                    self.timeout
+                    "{name}: no reply within {timeout:?}; it may have run, so look before you \
+                     repeat it"
                 ),
             )),
         }
     }
 }
 
-impl<T> Drop for Waiter<T> {
+impl<V: Vectorised> Drop for Waiter<'_, V> {
     fn drop(&mut self) {
-        self.fate.settle(Fate::WITHDRAWN);
+        if self.fate.settle(Fate::WITHDRAWN) && self.boards {
+            self.shared.sweep(self.lane);
+        }
+    }
+}
+
+/// A call that its caller awaits; however it ends, those who wait for its place get it.
+struct Landing<'a, V: Vectorised> {
+    shared: &'a Arc<Shared<V>>,
+    client: &'a RedisClient,
+    lane: u16,
+}
+
+impl<V: Vectorised> Drop for Landing<'_, V> {
+    fn drop(&mut self) {
+        if self.shared.land_alone(self.lane) {
+            Carrier::begin(self.shared, self.client, self.lane, Vec::new());
+        }
     }
 }
 
@@ -242,16 +278,37 @@ impl<V: Vectorised> Shared<V> {
         self.queues.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Who leaves with the flight that boards, and whether one more is to take the rest.
-    fn leave(&self, lane: u16, aboard: Option<Weight>) -> (Vec<Waiting<V>>, bool) {
-        let weigh = |waiting: &Waiting<V>| self.vectorised.weight(&waiting.op);
-        let goes = |waiting: &Waiting<V>| waiting.fate.settle(Fate::SENT);
-        self.queues().leave(lane, &self.limits, aboard, weigh, goes)
+    fn weigh(&self, waiting: &Waiting<V>) -> Weight {
+        self.vectorised.weight(&waiting.op)
     }
 
-    /// Whether a flight that landed, or was given up while `boarding`, is to board again.
-    fn land(&self, lane: u16, boarding: bool) -> bool {
-        self.queues().land(lane, boarding)
+    /// See [`Queues::depart`].
+    fn depart(&self, lane: u16, me: impl Fn(&Waiting<V>) -> bool) -> Option<Departure<Waiting<V>>> {
+        self.queues().depart(lane, &self.limits, me, |one| self.weigh(one), Waiting::goes)
+    }
+
+    /// Those whom a carrier takes along, and whether there is to be one more.
+    fn fetch(&self, lane: u16, lingering: bool) -> (Vec<Waiting<V>>, bool) {
+        let mut queues = self.queues();
+        if lingering {
+            queues.end_of_stay(lane);
+        }
+        queues.carry(lane, &self.limits, |one| self.weigh(one), Waiting::goes)
+    }
+
+    fn land_alone(&self, lane: u16) -> bool {
+        let mut queues = self.queues();
+        let carrier = queues.land_alone(lane, &self.limits);
+        queues.sweep(lane, Waiting::is_gone);
+        carrier
+    }
+
+    fn give_up(&self, lane: u16, lingering: bool) -> bool {
+        self.queues().give_up(lane, lingering, &self.limits)
+    }
+
+    fn sweep(&self, lane: u16) {
+        self.queues().sweep(lane, Waiting::is_gone);
     }
 
     /// One result an operation.

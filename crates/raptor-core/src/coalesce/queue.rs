@@ -1,6 +1,9 @@
 //! Who waits and what is in flight, by lane: the coalescer's state, free of I/O.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 /// What one operation adds to a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,27 +38,60 @@ impl Default for BatchLimits {
 
 /// The lanes that have something under way: one on a single server, one a slot on a cluster.
 ///
-/// A flight is counted from [`enter`](Self::enter) to [`land`](Self::land). It first boards; while
-/// one boards, whoever comes waits for it, so at most one flight of a lane is boarding.
+/// Two kinds of calls are in the air: those of one operation that its own caller awaits, and those
+/// of *carriers*, which are tasks of their own. A caller may be long in polling again, a carrier is
+/// not; so whoever has to wait does so for a carrier.
 pub(super) struct Queues<T> {
     lanes: HashMap<u16, Lane<T>>,
 }
 
 struct Lane<T> {
-    in_flight: usize,
-    boarding: bool,
+    /// Calls in the air whose callers await them.
+    alone: usize,
+    /// Carriers, in the air or lingering.
+    carriers: usize,
+    /// A carrier that has landed and lets its riders come again.
+    lingering: Option<Lingering>,
     waiting: VecDeque<T>,
 }
+
+struct Lingering {
+    expected: usize,
+    gate: Gate,
+}
+
+/// Opens for a carrier that lingers when everybody is there whom it expects.
+pub(super) type Gate = Arc<Notify>;
 
 /// What becomes of an operation that arrives.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// It is the first of a flight, which boards now.
-    First,
-    /// It has to wait for a flight.
-    Wait,
+    /// It waits for a carrier.
+    Waits,
+    /// It can leave, with whoever else waits; after a turn of the scheduler where others are about.
+    Boards { others: bool },
     /// So many wait already that it is refused.
     Refused(usize),
+}
+
+/// Those who leave in one call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Departure<T> {
+    /// The one who asked, and nobody else. Counted until [`land_alone`](Queues::land_alone).
+    Alone(T),
+    /// With a carrier, counted from now. For those who did not fit there is `another`.
+    Carried { batch: Vec<T>, another: bool },
+}
+
+/// What a carrier does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Lets its riders come again, and then sees who waits.
+    Linger,
+    /// Takes those who wait.
+    Leave,
+    /// Nothing: it is over.
+    End,
 }
 
 impl<T> Default for Queues<T> {
@@ -65,222 +101,183 @@ impl<T> Default for Queues<T> {
 }
 
 impl<T> Queues<T> {
-    /// An operation arrives. After [`Entry::Wait`] it is to be handed over by [`wait`](Self::wait).
-    pub(super) fn enter(&mut self, at: u16, limits: &BatchLimits) -> Entry {
-        let new = || Lane { in_flight: 0, boarding: false, waiting: VecDeque::new() };
+    /// An operation arrives.
+    pub(super) fn enter(&mut self, at: u16, operation: T, limits: &BatchLimits) -> Entry {
+        let new = || Lane { alone: 0, carriers: 0, lingering: None, waiting: VecDeque::new() };
         let lane = self.lanes.entry(at).or_insert_with(new);
-        if lane.in_flight < limits.in_flight.max(1) && !lane.boarding {
-            lane.in_flight += 1;
-            lane.boarding = true;
-            return Entry::First;
+        if lane.in_the_air() > 0 && lane.waiting.len() >= limits.waiting {
+            return Entry::Refused(lane.waiting.len());
         }
-        match lane.waiting.len() {
-            full if full >= limits.waiting => Entry::Refused(full),
-            _ => Entry::Wait,
-        }
-    }
-
-    /// Puts an operation behind those that wait.
-    pub(super) fn wait(&mut self, at: u16, waiting: T) {
-        if let Some(lane) = self.lanes.get_mut(&at) {
-            lane.waiting.push_back(waiting);
+        lane.waiting.push_back(operation);
+        lane.open_gate();
+        match lane.may_leave(limits) {
+            true => Entry::Boards { others: lane.in_the_air() > 0 },
+            false => Entry::Waits,
         }
     }
 
-    /// The flight that boards leaves, with `aboard` and whoever else fits; those whom `goes` denies
-    /// have withdrawn. Also, whether one more flight, counted from now and boarding, is to take those
-    /// who did not fit.
-    pub(super) fn leave(
+    /// One who boards takes its turn: it leaves with all who wait and fit, where it still may and
+    /// `me` has not left with another. Those whom `goes` denies have withdrawn.
+    pub(super) fn depart(
         &mut self,
         at: u16,
         limits: &BatchLimits,
-        aboard: Option<Weight>,
-        mut weigh: impl FnMut(&T) -> Weight,
-        mut goes: impl FnMut(&T) -> bool,
-    ) -> (Vec<T>, bool) {
-        let Some(lane) = self.lanes.get_mut(&at) else { return (Vec::new(), false) };
-        let mut batch = Vec::new();
-        let mut count = usize::from(aboard.is_some());
-        let mut load = aboard.unwrap_or_default();
-        while let Some(next) = lane.waiting.front() {
-            let weight = weigh(next);
-            let full = count >= limits.operations
-                || load.arguments + weight.arguments > limits.arguments
-                || load.bytes + weight.bytes > limits.bytes;
-            // One that is too large for any batch still goes, alone.
-            if full && count > 0 {
-                break;
-            }
-            if let Some(next) = lane.waiting.pop_front()
-                && goes(&next)
-            {
-                count += 1;
-                load.arguments += weight.arguments;
-                load.bytes += weight.bytes;
-                batch.push(next);
-            }
+        me: impl Fn(&T) -> bool,
+        weigh: impl FnMut(&T) -> Weight,
+        goes: impl FnMut(&T) -> bool,
+    ) -> Option<Departure<T>> {
+        let lane = self.lanes.get_mut(&at)?;
+        if !lane.may_leave(limits) {
+            return None;
         }
-        lane.boarding = !lane.waiting.is_empty() && lane.in_flight < limits.in_flight;
-        lane.in_flight += usize::from(lane.boarding);
-        (batch, lane.boarding)
+        let mut batch = lane.take(limits, weigh, goes);
+        if batch.len() == 1 && me(&batch[0]) && lane.alone + 1 < limits.in_flight {
+            lane.alone += 1;
+            return batch.pop().map(Departure::Alone);
+        }
+        lane.carriers += usize::from(!batch.is_empty());
+        let another = lane.one_more(limits);
+        self.tidy(at);
+        (!batch.is_empty()).then_some(Departure::Carried { batch, another })
     }
 
-    /// A flight has landed, or one that was `boarding` was given up. Whether it is to board again.
-    pub(super) fn land(&mut self, at: u16, boarding: bool) -> bool {
+    /// A carrier takes those who wait and fit; with none it is over. And whether there is to be one
+    /// more, counted from now.
+    pub(super) fn carry(
+        &mut self,
+        at: u16,
+        limits: &BatchLimits,
+        weigh: impl FnMut(&T) -> Weight,
+        goes: impl FnMut(&T) -> bool,
+    ) -> (Vec<T>, bool) {
+        let Some(lane) = self.lanes.get_mut(&at) else { return (Vec::new(), false) };
+        let batch = lane.take(limits, weigh, goes);
+        lane.carriers -= usize::from(batch.is_empty());
+        let another = lane.one_more(limits);
+        self.tidy(at);
+        (batch, another)
+    }
+
+    /// A carrier has landed with `riders`, who may well come again.
+    pub(super) fn land(&mut self, at: u16, gate: &Gate, riders: usize) -> Next {
+        let Some(lane) = self.lanes.get_mut(&at) else { return Next::End };
+        match &mut lane.lingering {
+            Some(lingering) => lingering.expected += riders,
+            None if riders > 1 => {
+                lane.lingering = Some(Lingering { expected: riders, gate: Arc::clone(gate) });
+                lane.open_gate();
+                return Next::Linger;
+            }
+            None if !lane.waiting.is_empty() => return Next::Leave,
+            None => {}
+        }
+        lane.carriers -= 1;
+        self.tidy(at);
+        Next::End
+    }
+
+    /// The carrier that lingered goes on.
+    pub(super) fn end_of_stay(&mut self, at: u16) {
+        if let Some(lane) = self.lanes.get_mut(&at) {
+            lane.lingering = None;
+        }
+    }
+
+    /// A call that its caller awaited has ended. Whether a carrier, counted from now, is to take those
+    /// who wait for one; with nothing in the air all who wait are taking their turn to leave.
+    pub(super) fn land_alone(&mut self, at: u16, limits: &BatchLimits) -> bool {
         let Some(lane) = self.lanes.get_mut(&at) else { return false };
-        lane.boarding &= !boarding;
-        if !lane.boarding && !lane.waiting.is_empty() {
-            lane.boarding = true;
-            return true;
+        lane.alone -= 1;
+        lane.in_the_air() > 0 && lane.one_more(limits)
+    }
+
+    /// A carrier was given up. Whether another, counted from now, is to take those who wait.
+    pub(super) fn give_up(&mut self, at: u16, lingering: bool, limits: &BatchLimits) -> bool {
+        let Some(lane) = self.lanes.get_mut(&at) else { return false };
+        lane.carriers -= 1;
+        if lingering {
+            lane.lingering = None;
         }
-        lane.in_flight -= 1;
-        if lane.in_flight == 0 {
-            self.lanes.remove(&at);
+        let another = lane.one_more(limits);
+        self.tidy(at);
+        another
+    }
+
+    /// Forgets the lane when it is idle, and those who are `gone` before anybody took them.
+    pub(super) fn sweep(&mut self, at: u16, gone: impl Fn(&T) -> bool) {
+        if let Some(lane) = self.lanes.get_mut(&at)
+            && lane.in_the_air() == 0
+        {
+            lane.waiting.retain(|waiting| !gone(waiting));
         }
-        false
+        self.tidy(at);
     }
 
     /// How many wait, in all lanes.
     pub(super) fn waiting(&self) -> usize {
         self.lanes.values().map(|lane| lane.waiting.len()).sum()
     }
+
+    fn tidy(&mut self, at: u16) {
+        if self.lanes.get(&at).is_some_and(|lane| lane.in_the_air() == 0 && lane.waiting.is_empty())
+        {
+            self.lanes.remove(&at);
+        }
+    }
+}
+
+impl<T> Lane<T> {
+    fn in_the_air(&self) -> usize {
+        self.alone + self.carriers
+    }
+
+    fn may_leave(&self, limits: &BatchLimits) -> bool {
+        self.lingering.is_none() && self.in_the_air() < limits.in_flight.max(1)
+    }
+
+    /// Counts one more carrier, where somebody waits for it and it may leave.
+    fn one_more(&mut self, limits: &BatchLimits) -> bool {
+        let more = !self.waiting.is_empty() && self.may_leave(limits);
+        self.carriers += usize::from(more);
+        more
+    }
+
+    fn open_gate(&self) {
+        if let Some(lingering) = &self.lingering
+            && self.waiting.len() >= lingering.expected
+        {
+            lingering.gate.notify_one();
+        }
+    }
+
+    fn take(
+        &mut self,
+        limits: &BatchLimits,
+        mut weigh: impl FnMut(&T) -> Weight,
+        mut goes: impl FnMut(&T) -> bool,
+    ) -> Vec<T> {
+        let mut batch = Vec::new();
+        let mut load = Weight::default();
+        while let Some(next) = self.waiting.front() {
+            let weight = weigh(next);
+            let full = batch.len() >= limits.operations
+                || load.arguments + weight.arguments > limits.arguments
+                || load.bytes + weight.bytes > limits.bytes;
+            // One that is too large for any batch still goes, alone.
+            if full && !batch.is_empty() {
+                break;
+            }
+            if let Some(next) = self.waiting.pop_front()
+                && goes(&next)
+            {
+                load.arguments += weight.arguments;
+                load.bytes += weight.bytes;
+                batch.push(next);
+            }
+        }
+        batch
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Arrive,
-        Leave,
-        Land,
-        GiveUp,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            4 => Just(Step::Arrive),
-            3 => Just(Step::Leave),
-            3 => Just(Step::Land),
-            1 => Just(Step::GiveUp),
-        ];
-        proptest::collection::vec(step, 1..200)
-    }
-
-    /// What the caller of the queues holds: flights by stage, and who flies or waits.
-    #[derive(Default)]
-    struct World {
-        queues: Queues<usize>,
-        boarding: usize,
-        flying: usize,
-        arrived: usize,
-        waiting: VecDeque<usize>,
-        gone: usize,
-    }
-
-    impl World {
-        fn leave(&mut self, limits: &BatchLimits, withdrawn: impl Fn(usize) -> bool) {
-            let one = |_: &usize| Weight { arguments: 1, bytes: 1 };
-            let (batch, more) = self.queues.leave(0, limits, None, one, |op| !withdrawn(*op));
-            let mut expected = Vec::new();
-            while expected.len() < limits.operations
-                && let Some(next) = self.waiting.pop_front()
-            {
-                if !withdrawn(next) {
-                    expected.push(next);
-                }
-            }
-            // Those who withdrew behind the last one are taken off now or the next time.
-            assert_eq!(batch, expected);
-            self.gone += batch.len();
-            (self.boarding, self.flying) = (usize::from(more), self.flying + 1);
-            self.waiting = self.waiting.split_off(self.waiting.len() - self.queues.waiting());
-        }
-
-        fn land(&mut self, boarding: bool) {
-            if boarding {
-                self.boarding -= 1
-            } else {
-                self.flying -= 1
-            }
-            self.boarding += usize::from(self.queues.land(0, boarding));
-        }
-    }
-
-    proptest! {
-        /// Nobody is stranded, nobody leaves twice, the order holds, and the limits do too.
-        #[test]
-        fn everybody_leaves_once_and_in_order(
-            steps in steps(),
-            in_flight in 1_usize..4,
-            operations in 1_usize..5,
-            nth_withdraws in 2_usize..9,
-        ) {
-            let limits = BatchLimits { in_flight, operations, ..BatchLimits::default() };
-            let withdrawn = |op: usize| op.is_multiple_of(nth_withdraws);
-            let mut world = World::default();
-            for step in steps {
-                match step {
-                    Step::Arrive => {
-                        let (op, idle) = (world.arrived, world.flying + world.boarding < in_flight);
-                        world.arrived += 1;
-                        match world.queues.enter(0, &limits) {
-                            Entry::First => {
-                                prop_assert!(idle && world.boarding == 0);
-                                world.boarding = 1;
-                                world.gone += 1;
-                            }
-                            Entry::Wait => {
-                                prop_assert!(!idle || world.boarding == 1);
-                                world.queues.wait(0, op);
-                                world.waiting.push_back(op);
-                            }
-                            Entry::Refused(_) => unreachable!(),
-                        }
-                    }
-                    Step::Leave if world.boarding > 0 => world.leave(&limits, withdrawn),
-                    Step::Land if world.flying > 0 => world.land(false),
-                    Step::GiveUp if world.boarding > 0 => world.land(true),
-                    _ => {}
-                }
-                prop_assert!(world.boarding <= 1 && world.flying + world.boarding <= in_flight);
-                prop_assert_eq!(world.queues.waiting(), world.waiting.len());
-                prop_assert!(world.waiting.is_empty() || world.flying + world.boarding > 0);
-            }
-            while world.flying + world.boarding > 0 {
-                if world.boarding > 0 { world.leave(&limits, withdrawn) } else { world.land(false) }
-            }
-            prop_assert!(world.waiting.is_empty() && world.queues.lanes.is_empty());
-        }
-
-        /// A call holds no more than it may, unless one operation alone is more.
-        #[test]
-        fn calls_keep_within_their_limits(
-            weights in proptest::collection::vec(1_usize..40, 1..50),
-            first in proptest::option::of(1_usize..40),
-        ) {
-            let limits = BatchLimits { bytes: 64, arguments: 9, operations: 8, ..BatchLimits::default() };
-            let weight = |bytes: usize| Weight { arguments: 1 + bytes / 20, bytes };
-            let mut queues = Queues::default();
-            prop_assert_eq!(queues.enter(0, &limits), Entry::First);
-            weights.iter().for_each(|bytes| queues.wait(0, *bytes));
-            let mut aboard = first;
-            let mut left = Vec::new();
-            while queues.waiting() > 0 {
-                let (batch, _) =
-                    queues.leave(0, &limits, aboard.map(weight), |w| weight(*w), |_| true);
-                let all: Vec<usize> = aboard.take().into_iter().chain(batch.clone()).collect();
-                let bytes: usize = all.iter().sum();
-                let arguments: usize = all.iter().map(|w| weight(*w).arguments).sum();
-                let fits = bytes <= 64 && arguments <= 9 && all.len() <= 8;
-                prop_assert!(fits || all.len() == 1, "{:?}", all);
-                prop_assert!(!all.is_empty());
-                left.extend(batch);
-            }
-            prop_assert_eq!(left, weights);
-        }
-    }
-}
+mod model;
