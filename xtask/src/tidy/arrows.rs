@@ -27,7 +27,7 @@ fn allowed(package: &str) -> Option<Vec<&'static str>> {
         service if SERVICES.contains(&service) => vec!["raptor-core"],
         "raptor" => [&["raptor-core"], &SERVICES[..]].concat(),
         "raptor-console" | "raptor-backend-example" => vec!["raptor"],
-        "xtask" => vec!["raptor-testkit"],
+        "xtask" | "raptor-bench" => vec!["raptor-testkit"],
         _ => return None,
     })
 }
@@ -45,9 +45,10 @@ pub(crate) fn check(packages: &[Package], root: &Path, files: &[SourceFile]) -> 
         for dependency in &package.dependencies {
             let name = dependency.name.as_str();
             let is_ours = packages.iter().any(|package| package.name == name);
-            let is_test_kit = name == "raptor-testkit" && dependency.kind.as_deref() == Some("dev");
+            let for_tests = ["raptor-testkit", "raptor-bench"].contains(&name);
+            let is_kit = for_tests && dependency.kind.as_deref() == Some("dev");
             let line = || line_of(&manifest, name, files);
-            if is_ours && !is_test_kit && !allowed.contains(&name) {
+            if is_ours && !is_kit && !allowed.contains(&name) {
                 let what = format!(
                     "{} must not depend on {name}; what two services share lives in raptor-core",
                     package.name
