@@ -1,5 +1,6 @@
 //! One call in the making, a script's or a generic command's, and how its outcome is told.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +15,8 @@ use crate::keys::Key;
 use crate::node::Size;
 use crate::reply::{FromReply, Reply};
 use crate::script::{self, Script};
-use crate::telemetry;
-use crate::topology::{Failure, Route};
+use crate::telemetry::{self, CommandLog};
+use crate::topology::{Failure, Resends, Route};
 
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -38,6 +39,8 @@ pub struct Call<'a> {
     many_slots: bool,
     /// Its operations can also be sent one by one.
     pub(crate) divisible: bool,
+    /// How many operations it is, where it is a batch.
+    operations: Option<usize>,
     idempotent: bool,
     timeout: Duration,
 }
@@ -59,6 +62,7 @@ impl<'a> Call<'a> {
             at_slot: None,
             many_slots: false,
             divisible: false,
+            operations: None,
             idempotent,
             timeout: client.config().command_timeout(),
         }
@@ -137,11 +141,11 @@ impl<'a> Call<'a> {
     }
 
     /// The command's or the script's name.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> Cow<'static, str> {
         match &self.what {
-            What::Script(script) => script.name(),
-            What::Command(Ok(command)) => command.name(),
-            What::Command(Err(_)) => "a command",
+            What::Script(script) => script.name().into(),
+            What::Command(Ok(command)) => command.name().clone(),
+            What::Command(Err(_)) => "a command".into(),
         }
     }
 
@@ -165,6 +169,30 @@ impl<'a> Call<'a> {
     /// Whether a repeat does no harm.
     pub(crate) fn is_idempotent(&self) -> bool {
         self.idempotent
+    }
+
+    /// Says how many operations ride in it.
+    pub(crate) fn operations(mut self, operations: usize) -> Self {
+        self.operations = Some(operations);
+        self
+    }
+
+    /// What it is, for the log, and nothing of what is in it.
+    fn described(&self) -> CommandLog {
+        let argument_bytes: usize = self.args.iter().map(Bytes::len).sum();
+        let key_bytes: usize = self.keys.iter().map(|key| key.as_bytes().len()).sum();
+        let (arguments, bytes) = match self.what {
+            What::Script(_) => (self.args.len(), argument_bytes + key_bytes),
+            // A command's keys stand among its arguments.
+            What::Command(_) => (self.args.len() - self.keys.len(), argument_bytes),
+        };
+        CommandLog {
+            families: telemetry::families(&self.keys),
+            keys: self.keys.len(),
+            arguments,
+            bytes,
+            operations: self.operations,
+        }
     }
 
     /// What the whole is refused for may be nothing to its parts, so it is not insisted on.
@@ -196,14 +224,15 @@ impl<'a> Call<'a> {
     /// something, and no reply came. Nothing is ever executed twice.
     pub async fn run<T: FromReply>(self) -> Result<T> {
         self.check()?;
+        let sent = Sent::begin(&self);
         match &self.what {
             What::Script(script) => {
                 let script = *script;
-                script::run(self, script).await
+                script::run(self, sent, script).await
             }
             What::Command(Ok(command)) => {
                 let command = command.clone();
-                command::run(self, &command).await
+                command::run(self, sent, command).await
             }
             What::Command(Err(refused)) => Err(refused.told_again()),
         }
@@ -228,39 +257,47 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A call under way: its deadline, and how its failures are told to the caller.
+/// A call under way: its deadline, and how its outcome is told to the caller, to metrics and logs.
 pub(crate) struct Sent<'a> {
     client: &'a RedisClient,
-    name: &'a str,
+    name: Cow<'static, str>,
     route: Route,
     size: Size,
     idempotent: bool,
     timeout: Duration,
     started: Instant,
+    pub(crate) resends: Resends,
+    /// Set in debug mode.
+    log: Option<CommandLog>,
+    outcome: &'static str,
 }
 
 impl<'a> Sent<'a> {
-    pub(crate) fn begin(call: &Call<'a>, name: &'a str) -> Self {
+    pub(crate) fn begin(call: &Call<'a>) -> Self {
         Self {
             client: call.client,
-            name,
+            name: call.name(),
             route: call.slot().map_or(Route::Any, Route::Slot),
             size: call.size,
             idempotent: call.idempotent,
             timeout: call.timeout,
             started: Instant::now(),
+            resends: Resends::default(),
+            log: call.client.config().debug_commands().then(|| call.described()),
+            outcome: telemetry::CALLER_GONE,
         }
     }
 
     pub(crate) async fn send(&self, request: &Request) -> Result<Reply, Failure> {
         // Longer than anybody waits, where the sum cannot be told.
         let deadline = self.started.checked_add(self.timeout).unwrap_or(self.started + A_YEAR);
-        self.client.topology().call(self.route, request, self.size, deadline).await
+        let topology = self.client.topology();
+        topology.call(self.route, request, self.size, deadline, &self.resends).await
     }
 
     /// What the caller is told.
     pub(crate) fn error(&self, failure: Failure) -> Error {
-        let name = self.name;
+        let name = &self.name;
         let unknown = |why: String, harmless: ErrorKind| {
             if self.idempotent {
                 Error::new(harmless, format!("{name}: {why}; a repeat is harmless"))
@@ -296,9 +333,17 @@ impl<'a> Sent<'a> {
     }
 
     /// Counts the outcome.
-    pub(crate) fn end<T>(&self, outcome: Result<T>) -> Result<T> {
+    pub(crate) fn end<T>(mut self, outcome: Result<T>) -> Result<T> {
         let counted = outcome.as_ref().map(drop).map_err(Error::kind);
-        telemetry::call_ended(counted, self.started.elapsed());
+        self.outcome = telemetry::call_ended(counted, self.started.elapsed());
         outcome
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if let Some(log) = &self.log {
+            log.write(&self.name, self.outcome, self.started.elapsed(), self.resends.so_far());
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -28,6 +29,7 @@ struct Inner {
     config: RedisConfig,
     topology: Topology,
     closed: watch::Sender<bool>,
+    runtime: Handle,
     reads: Coalescer<Reads>,
 }
 
@@ -56,6 +58,7 @@ impl RedisClient {
                 config,
                 topology,
                 closed: watch::Sender::new(false),
+                runtime: Handle::current(),
                 reads: Coalescer::new(Reads),
             }),
         })
@@ -118,6 +121,16 @@ impl RedisClient {
     pub(crate) async fn closed(&self) {
         // The sender is ours, so this cannot fail.
         let _ = self.inner.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Tells clients apart, as long as they live; clones are one.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.inner).addr()
+    }
+
+    /// The runtime that its connections live on.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.inner.runtime
     }
 
     pub(crate) fn reads(&self) -> &Coalescer<Reads> {

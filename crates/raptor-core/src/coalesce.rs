@@ -12,15 +12,16 @@ mod carrier;
 mod queue;
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::carrier::Carrier;
+use self::queue::{At, Departure, Entry, Queues};
 pub use self::queue::{BatchLimits, Weight};
-use self::queue::{Departure, Entry, Queues};
 use crate::call::Call;
 use crate::client::RedisClient;
 use crate::error::{Error, ErrorKind, Result};
@@ -63,7 +64,7 @@ pub trait Vectorised: Send + Sync + 'static {
 /// Gathers operations of one kind. Cheap to clone; clones share the batches.
 ///
 /// On a single server everything rides together; on a cluster what shares a hash slot does, since
-/// a script runs in one slot.
+/// a script runs in one slot. Operations of two clients never do.
 pub struct Coalescer<V: Vectorised> {
     shared: Arc<Shared<V>>,
 }
@@ -90,6 +91,7 @@ struct Shared<V: Vectorised> {
 /// An operation that waits for a flight.
 struct Waiting<V: Vectorised> {
     op: V::Op,
+    weight: Weight,
     fate: Arc<Fate>,
     done: oneshot::Sender<Result<V::Out>>,
 }
@@ -99,6 +101,10 @@ struct Waiting<V: Vectorised> {
 struct Fate(AtomicU8);
 
 impl<V: Vectorised> Waiting<V> {
+    fn weight(&self) -> Weight {
+        self.weight
+    }
+
     /// Whether it is sent now, and had not withdrawn.
     fn goes(&self) -> bool {
         self.fate.settle(Fate::SENT)
@@ -154,7 +160,7 @@ impl<V: Vectorised> Coalescer<V> {
                 tokio::task::yield_now().await;
             }
             if let Some(op) = waiter.depart() {
-                let _landing = Landing { shared, client, lane: waiter.lane };
+                let _landing = Landing { shared, client, at: waiter.at };
                 let results = shared.run(client, vec![op]).await;
                 return results.into_iter().next().unwrap_or_else(|| Err(no_result()));
             }
@@ -165,19 +171,21 @@ impl<V: Vectorised> Coalescer<V> {
     /// How many operations are waiting for their turn.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.shared.queues().waiting()
+        self.shared.with(|queues| queues.waiting())
     }
 
     fn enter<'a>(&'a self, client: &'a RedisClient, op: V::Op) -> Result<(Waiter<'a, V>, Entry)> {
         let shared = &self.shared;
-        let lane = match client.is_cluster() {
+        let slot = match client.is_cluster() {
             true => shared.vectorised.key(&op).slot(),
             false => 0,
         };
+        let at = (client.id(), slot);
+        let weight = shared.vectorised.weight(&op);
         let (done, result) = oneshot::channel();
         let fate = Arc::new(Fate::default());
-        let waiting = Waiting { op, fate: Arc::clone(&fate), done };
-        let entry = shared.queues().enter(lane, waiting, &shared.limits);
+        let waiting = Waiting { op, weight, fate: Arc::clone(&fate), done };
+        let entry = shared.with(|queues| queues.enter(at, waiting, &shared.limits));
         if let Entry::Refused(waiting) = entry {
             telemetry::batch_refused(shared.vectorised.script().name());
             return Err(Error::new(
@@ -185,9 +193,7 @@ impl<V: Vectorised> Coalescer<V> {
                 format!("{waiting} operations are waiting already: slow down"),
             ));
         }
-        let since = Instant::now();
-        let boards = matches!(entry, Entry::Boards { .. });
-        Ok((Waiter { shared, client, lane, fate, result, since, boards }, entry))
+        Ok((Waiter { shared, client, at, fate, result, since: Instant::now() }, entry))
     }
 }
 
@@ -195,28 +201,28 @@ impl<V: Vectorised> Coalescer<V> {
 struct Waiter<'a, V: Vectorised> {
     shared: &'a Arc<Shared<V>>,
     client: &'a RedisClient,
-    lane: u16,
+    at: At,
     fate: Arc<Fate>,
     result: oneshot::Receiver<Result<V::Out>>,
     since: Instant,
-    /// It may be that nobody comes for it.
-    boards: bool,
 }
 
 impl<V: Vectorised> Waiter<'_, V> {
     /// Leaves with all who wait, where nobody has taken it along. Alone, it is given back.
     fn depart(&self) -> Option<V::Op> {
-        let Self { shared, client, lane, fate, .. } = self;
+        let Self { shared, client, at, fate, .. } = self;
         if !fate.is_waiting() {
             return None;
         }
         let me = |waiting: &Waiting<V>| Arc::ptr_eq(&waiting.fate, fate);
-        match shared.depart(*lane, me)? {
+        let departure = shared
+            .with(|queues| queues.depart(*at, &shared.limits, me, Waiting::weight, Waiting::goes));
+        match departure? {
             Departure::Alone(waiting) => Some(waiting.op),
             Departure::Carried { batch, another } => {
-                Carrier::begin(shared, client, *lane, batch);
+                Carrier::begin(shared, client, *at, batch);
                 if another {
-                    Carrier::begin(shared, client, *lane, Vec::new());
+                    Carrier::begin(shared, client, *at, Vec::new());
                 }
                 None
             }
@@ -224,37 +230,47 @@ impl<V: Vectorised> Waiter<'_, V> {
     }
 
     async fn outcome(mut self) -> Result<V::Out> {
-        let vectorised = &self.shared.vectorised;
-        let name = vectorised.script().name();
+        let name = self.shared.vectorised.script().name();
         let timeout = self.client.config().command_timeout();
-        let deadline = self.since + timeout;
-        match tokio::time::timeout_at(deadline, &mut self.result).await {
-            Ok(Ok(result)) => result,
-            _ if self.fate.settle(Fate::WITHDRAWN) => Err(Error::new(
+        let result = tokio::time::timeout_at(self.since + timeout, &mut self.result).await;
+        if let Ok(Ok(result)) = result {
+            return result;
+        }
+        if self.withdraw() {
+            return Err(Error::new(
                 ErrorKind::Unavailable,
                 format!("{name} was not sent: its turn did not come within {timeout:?}"),
-            )),
-            // Sent: by the deadline no answer, or what carried it was ended with its runtime.
-            _ if vectorised.idempotent() => Err(Error::new(
-                ErrorKind::Timeout,
-                format!("{name}: no reply within {timeout:?}; a repeat is harmless"),
-            )),
-            _ => Err(Error::new(
-                ErrorKind::OutcomeUnknown,
-                format!(
-                    "{name}: no reply within {timeout:?}; it may have run, so look before you \
-                     repeat it"
-                ),
-            )),
+            ));
         }
+        let why = match result {
+            Err(_) => format!("no reply within {timeout:?}"),
+            Ok(_) => "the call that carried it ended before its reply came".to_owned(),
+        };
+        Err(match self.shared.vectorised.idempotent() {
+            true => Error::new(ErrorKind::Timeout, format!("{name}: {why}; a repeat is harmless")),
+            false => Error::new(
+                ErrorKind::OutcomeUnknown,
+                format!("{name}: {why}; it may have run, so look before you repeat it"),
+            ),
+        })
+    }
+
+    /// Whether it was in time: it is never sent then.
+    fn withdraw(&self) -> bool {
+        let withdraw = |queues: &mut Queues<Waiting<V>>| {
+            let in_time = self.fate.settle(Fate::WITHDRAWN);
+            if in_time {
+                queues.withdraw(self.at, Waiting::is_gone);
+            }
+            in_time
+        };
+        self.fate.is_waiting() && self.shared.with(withdraw)
     }
 }
 
 impl<V: Vectorised> Drop for Waiter<'_, V> {
     fn drop(&mut self) {
-        if self.fate.settle(Fate::WITHDRAWN) && self.boards {
-            self.shared.sweep(self.lane);
-        }
+        self.withdraw();
     }
 }
 
@@ -262,86 +278,82 @@ impl<V: Vectorised> Drop for Waiter<'_, V> {
 struct Landing<'a, V: Vectorised> {
     shared: &'a Arc<Shared<V>>,
     client: &'a RedisClient,
-    lane: u16,
+    at: At,
 }
 
 impl<V: Vectorised> Drop for Landing<'_, V> {
     fn drop(&mut self) {
-        if self.shared.land_alone(self.lane) {
-            Carrier::begin(self.shared, self.client, self.lane, Vec::new());
+        let land = |queues: &mut Queues<_>| queues.land_alone(self.at, &self.shared.limits);
+        if self.shared.with(land) {
+            Carrier::begin(self.shared, self.client, self.at, Vec::new());
         }
     }
 }
 
 impl<V: Vectorised> Shared<V> {
-    fn queues(&self) -> MutexGuard<'_, Queues<Waiting<V>>> {
-        self.queues.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// The queues, locked; those whom it takes off are dropped when it is free again, since their own
+    /// code may ask for it.
+    fn with<T>(&self, act: impl FnOnce(&mut Queues<Waiting<V>>) -> T) -> T {
+        let mut queues = self.queues.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let acted = act(&mut queues);
+        let gone = queues.bury();
+        drop(queues);
+        drop(gone);
+        acted
     }
 
-    fn weigh(&self, waiting: &Waiting<V>) -> Weight {
-        self.vectorised.weight(&waiting.op)
-    }
-
-    /// See [`Queues::depart`].
-    fn depart(&self, lane: u16, me: impl Fn(&Waiting<V>) -> bool) -> Option<Departure<Waiting<V>>> {
-        self.queues().depart(lane, &self.limits, me, |one| self.weigh(one), Waiting::goes)
-    }
-
-    /// Those whom a carrier takes along, and whether there is to be one more.
-    fn fetch(&self, lane: u16, lingering: bool) -> (Vec<Waiting<V>>, bool) {
-        let mut queues = self.queues();
-        if lingering {
-            queues.end_of_stay(lane);
-        }
-        queues.carry(lane, &self.limits, |one| self.weigh(one), Waiting::goes)
-    }
-
-    fn land_alone(&self, lane: u16) -> bool {
-        let mut queues = self.queues();
-        let carrier = queues.land_alone(lane, &self.limits);
-        queues.sweep(lane, Waiting::is_gone);
-        carrier
-    }
-
-    fn give_up(&self, lane: u16, lingering: bool) -> bool {
-        self.queues().give_up(lane, lingering, &self.limits)
-    }
-
-    fn sweep(&self, lane: u16) {
-        self.queues().sweep(lane, Waiting::is_gone);
-    }
-
-    /// One result an operation.
-    ///
-    /// A call that is refused before it ran, for what may concern some of its operations only (keys
-    /// on both sides of a migrating slot, a key that the ACL forbids), is sent in its parts.
+    /// One result an operation, in the time of one call.
     async fn run(&self, client: &RedisClient, ops: Vec<V::Op>) -> Vec<Result<V::Out>> {
-        match self.call(client, &ops).await {
-            Ok(results) => results,
-            Err(error) if ops.len() > 1 && error.is_refusal_of_the_whole() => {
-                let alone = ops.iter().map(|op| async {
-                    let results = self.call(client, std::slice::from_ref(op)).await?;
-                    results.into_iter().next().unwrap_or_else(|| Err(no_result()))
-                });
-                join_all(alone).await
-            }
-            Err(error) => {
-                let mut all: Vec<_> = ops.iter().skip(1).map(|_| Err(error.told_again())).collect();
-                all.push(Err(error));
-                all
+        let deadline = Instant::now() + client.config().command_timeout();
+        self.run_by(client, &ops, deadline).await
+    }
+
+    /// A call that is refused for what may lie in some of its operations only (keys on both sides of
+    /// a migrating slot, a key that the ACL forbids) is sent in halves: nothing of it has run.
+    fn run_by<'a>(
+        &'a self,
+        client: &'a RedisClient,
+        ops: &'a [V::Op],
+        deadline: Instant,
+    ) -> BoxFuture<'a, Vec<Result<V::Out>>> {
+        async move {
+            match self.call(client, ops, deadline).await {
+                Ok(results) => results,
+                Err(error) if ops.len() > 1 && error.may_lie_in_a_part() => {
+                    let (one, other) = ops.split_at(ops.len() / 2);
+                    let halves = join(
+                        self.run_by(client, one, deadline),
+                        self.run_by(client, other, deadline),
+                    );
+                    let (mut results, more) = halves.await;
+                    results.extend(more);
+                    results
+                }
+                Err(error) => {
+                    let others = ops.iter().skip(1).map(|_| Err(error.told_again()));
+                    let mut all: Vec<_> = others.collect();
+                    all.push(Err(error));
+                    all
+                }
             }
         }
+        .boxed()
     }
 
     /// One call, and what it says of each operation.
-    async fn call(&self, client: &RedisClient, ops: &[V::Op]) -> Result<Vec<Result<V::Out>>> {
+    async fn call(
+        &self,
+        client: &RedisClient,
+        ops: &[V::Op],
+        deadline: Instant,
+    ) -> Result<Vec<Result<V::Out>>> {
         let script = self.vectorised.script();
         telemetry::batch_sent(script.name(), ops.len());
         let mut call = client.script(script).many_slots().divisible(ops.len() > 1);
         if self.vectorised.idempotent() {
             call = call.idempotent();
         }
-        let reply = self.vectorised.write(ops, call).run::<Reply>().await?;
+        let reply = self.vectorised.write(ops, call.by(deadline)?).run::<Reply>().await?;
         let results = self.vectorised.read(ops, reply)?;
         if results.len() == ops.len() { Ok(results) } else { Err(no_result()) }
     }

@@ -37,11 +37,15 @@
 //! - **Hostile bytes cost no more than they justify.** Decoding never panics. Lengths are held
 //!   against the bytes that are there before anything is allocated: no more than the longest value
 //!   allowed, 255 times the input for compressed data (what LZ4 can reach), and a MessagePack array
-//!   of *n* elements has at least *n* bytes. Nesting ends at [`MAX_DEPTH`].
+//!   of *n* elements has at least *n* bytes. Nesting ends at [`MAX_DEPTH`]. What your type makes of
+//!   an element is its own affair: a `Vec` of large structs whose fields all have defaults takes
+//!   their size for each byte of input, so choose a longest value that fits.
 //!
 //! # What a format does not keep
-//! `Some(None)` and `Some(())` come back as `None`. JSON turns NaN and infinities into `null`, which
-//! is no number when read back. Both are serde's ways and so with every codec built on it.
+//! `Some(None)`, `Some(())` and a unit struct in `Some` come back as `None`. JSON turns NaN and
+//! infinities into `null`, which is no number when read back, and `None` where an `Option` stands.
+//! Integers of 128 bits inside `#[serde(flatten)]` or an internally tagged enum are written and
+//! cannot be read. All are serde's ways and so with every codec built on it.
 
 mod body;
 mod compression;

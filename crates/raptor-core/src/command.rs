@@ -5,6 +5,7 @@
 //! goes inside a script (one round trip all the same) whose reply begins with a tag of ours. What
 //! would change the state of the shared connection, or block it, is refused with the reason.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -255,9 +256,7 @@ pub(crate) static FRAMED: LazyLock<Script> =
 /// A generic command that may be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Command {
-    name: &'static str,
-    /// The name, where it is not one of the tables'.
-    other: Option<String>,
+    name: Cow<'static, str>,
     scalar: bool,
     pub(crate) reads: bool,
 }
@@ -283,13 +282,12 @@ impl Command {
         Ok(Self {
             scalar: scalar.is_some(),
             reads: reads.is_some(),
-            name: known.unwrap_or_default(),
-            other: known.is_none().then_some(upper),
+            name: known.map_or(Cow::Owned(upper), Cow::Borrowed),
         })
     }
 
-    pub(crate) fn name(&self) -> &str {
-        self.other.as_deref().unwrap_or(self.name)
+    pub(crate) fn name(&self) -> &Cow<'static, str> {
+        &self.name
     }
 
     /// Whether it goes inside a script.
@@ -299,9 +297,9 @@ impl Command {
 
     /// What can be said against its arguments before they are sent.
     pub(crate) fn check(&self, args: &[Bytes]) -> Result<()> {
-        if self.name() == "XREAD" || self.name() == "XREADGROUP" {
+        if self.name == "XREAD" || self.name == "XREADGROUP" {
             // GROUP, a group and a consumer come first, and may be called anything.
-            let named = if self.name() == "XREADGROUP" { 3 } else { 0 };
+            let named = if self.name == "XREADGROUP" { 3 } else { 0 };
             let options = args.iter().skip(named);
             let mut options = options.take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
             if options.any(|arg: &Bytes| arg.eq_ignore_ascii_case(b"BLOCK")) {
@@ -313,7 +311,7 @@ impl Command {
         if self.is_framed() && args.len() > MAX_FRAMED_ARGS {
             return Err(Error::invalid(format!(
                 "{} has {} arguments; split it, at most {MAX_FRAMED_ARGS} are taken",
-                self.name(),
+                self.name,
                 args.len()
             )));
         }
@@ -348,12 +346,15 @@ impl RedisClient {
 }
 
 /// Runs a prepared command that was checked.
-pub(crate) async fn run<'a, T: FromReply>(mut call: Call<'a>, command: &'a Command) -> Result<T> {
+pub(crate) async fn run<T: FromReply>(
+    mut call: Call<'_>,
+    sent: Sent<'_>,
+    command: Command,
+) -> Result<T> {
     if command.is_framed() {
-        call.args.insert(0, command.name().to_arg());
-        return script::run(call, &FRAMED).await;
+        call.args.insert(0, command.name.to_arg());
+        return script::run(call, sent, &FRAMED).await;
     }
-    let sent = Sent::begin(&call, command.name());
     let request = Request { args: call.args, ..Request::new(command.name) };
     let outcome = sent.send(&request).await.map_err(|failure| sent.error(failure));
     sent.end(outcome)?.decode()

@@ -41,6 +41,7 @@ pub use topology::{DEFAULT_PORT, DEFAULT_SENTINEL_PORT, Endpoint, Protocol, Tls,
 /// | `REDIS_MAX_CONNECTIONS` | connections to one server, 1 to 1,000 | 10 |
 /// | `REDIS_COMMAND_TIMEOUT_MS` | milliseconds, 1 to 600,000 | 2000 |
 /// | `REDIS_CONNECT_TIMEOUT_MS` | milliseconds, 1 to 600,000 | 3000 |
+/// | `REDIS_DEBUG` | `1` logs every command, without its values; see [`RedisConfigBuilder::debug_commands`] | `0` |
 /// | `RAPTOR_CACHE_URL`, `RAPTOR_SESSION_URL` … | a [`Service`]'s own servers, by [`from_env_for`](Self::from_env_for) | the common ones |
 /// | `REDIS_CA_FILE` | PEM file of authorities to trust beside the system's | |
 ///
@@ -84,6 +85,7 @@ pub struct RedisConfig {
     max_connections: usize,
     command_timeout: Duration,
     connect_timeout: Duration,
+    debug_commands: bool,
 }
 
 impl RedisConfig {
@@ -207,6 +209,13 @@ impl RedisConfig {
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
+    }
+
+    /// Whether every command is logged, see
+    /// [`debug_commands`](RedisConfigBuilder::debug_commands).
+    #[must_use]
+    pub fn debug_commands(&self) -> bool {
+        self.debug_commands
     }
 }
 

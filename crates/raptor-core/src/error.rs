@@ -148,10 +148,17 @@ impl Error {
         error
     }
 
-    /// Nothing ran, for a reason that may lie in a part of what was asked.
+    /// Nothing ran, for a reason that may lie in some of the keys that were given together.
     #[must_use]
-    pub(crate) fn is_refusal_of_the_whole(&self) -> bool {
-        !self.may_have_run && matches!(self.kind, ErrorKind::TryAgain | ErrorKind::Auth)
+    pub(crate) fn may_lie_in_a_part(&self) -> bool {
+        let said = |what| self.message.contains(what);
+        !self.may_have_run
+            && match self.kind {
+                ErrorKind::TryAgain => said("TRYAGAIN"),
+                // The other reason is a command: `no permissions to run the 'evalsha' command`.
+                ErrorKind::Auth => said("NOPERM") && said("access") && said(" key"),
+                _ => false,
+            }
     }
 
     /// An error reply of the server, classified by its first word (the one stable part of it).
@@ -187,34 +194,34 @@ impl Error {
     }
 }
 
-/// An error reply as a bounded, one-line text without what it quotes: that may be a key or a value.
+/// An error reply as a bounded, one-line text without what it quotes: that may be a key or a value,
+/// and hold quotes of its own, so all between the first and the last one goes. So do fractions: the
+/// server repeats a wrong longitude as it is.
 fn printable(reply: &str) -> String {
     const LIMIT: usize = 200;
     // `ERR unknown command 'X', with args beginning with: …` quotes what was sent.
     let reply = reply.split(", with args beginning with").next().unwrap_or_default();
-    let chars: Vec<char> = reply.chars().take(LIMIT + 1).collect();
-    let mut text = String::new();
-    let mut quote = None;
-    for (at, &c) in chars.iter().enumerate().take(LIMIT) {
-        let letter =
-            |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(|c| c.is_alphabetic());
-        let apostrophe = c == '\'' && letter(at.checked_sub(1)) && letter(Some(at + 1));
-        match quote {
-            Some(open) if c == open && !apostrophe => {
-                text.push('…');
-                text.push(c);
-                quote = None;
-            }
-            Some(_) => {}
-            None => {
-                text.push(if c.is_control() { ' ' } else { c });
-                if matches!(c, '\'' | '"' | '`') && !apostrophe {
-                    quote = Some(c);
-                }
-            }
-        }
-    }
-    if chars.len() > LIMIT || quote.is_some() {
+    let is_quote = |&(at, c): &(usize, char)| {
+        let letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+        let inside = letter(reply[..at].chars().next_back()) && letter(reply[at..].chars().nth(1));
+        matches!(c, '"' | '`') || (c == '\'' && !inside)
+    };
+    let text = match reply.char_indices().find(is_quote) {
+        None => reply.to_owned(),
+        Some((open, quote)) => match reply.rfind(['\'', '"', '`']) {
+            Some(close) if close > open => format!("{}{quote}…{}", &reply[..open], &reply[close..]),
+            _ => format!("{}{quote}…", &reply[..open]),
+        },
+    };
+    let words = text.split(|c: char| c.is_control() || c == ' ').map(|word| {
+        let number = word.contains('.')
+            && word.bytes().all(|b| b.is_ascii_digit() || b".,+-e".contains(&b))
+            && word.bytes().any(|b| b.is_ascii_digit());
+        if number { "…" } else { word }
+    });
+    let mut text = words.collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = text.char_indices().nth(LIMIT) {
+        text.truncate(end);
         text.push('…');
     }
     text
@@ -229,8 +236,10 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Error({}: {}", self.kind.as_str(), self.message)?;
-        if let Some(source) = &self.source {
-            write!(f, "; caused by {source}")?;
+        if let Some(cause) = self.source.as_ref().map(ToString::to_string)
+            && !self.message.contains(&cause)
+        {
+            write!(f, "; caused by {cause}")?;
         }
         f.write_str(")")
     }
@@ -271,7 +280,11 @@ mod tests {
         let text = Error::from_server(&format!("ERR {}\r\nx", "é".repeat(10_000))).to_string();
         assert!(text.chars().count() < 250 && !text.contains('\n'), "{text}");
         let nogroup = "NOGROUP No such key 'k3y' or consumer group \"gr'p\"";
-        assert_eq!(printable(nogroup), "NOGROUP No such key '…' or consumer group \"…\"");
+        assert_eq!(printable(nogroup), "NOGROUP No such key '…\"");
+        let sly = "NOGROUP No such key 'a' s3cret 'b' or consumer group 'c'";
+        assert!(!printable(sly).contains("s3cret"));
+        let place = "ERR invalid longitude,latitude pair 200.123400,100.567800";
+        assert_eq!(printable(place), "ERR invalid longitude,latitude pair …");
         let plain = "READONLY You can't write against a read only replica.";
         assert_eq!(printable(plain), plain);
         let quoting = "ERR unknown command 'X', with args beginning with: 's3cret' ";

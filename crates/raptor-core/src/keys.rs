@@ -13,6 +13,8 @@ mod slot;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::error::{Error, Result};
 
 pub use family::{Family, RedisType, catalogue_markdown};
@@ -120,6 +122,15 @@ impl KeySpace {
             None => return None,
         };
         Some(ParsedKey { family: Family::by_name(name)?, tag: decode(tag)?, parts })
+    }
+
+    /// A key that the server told: of its family again, where [`key`](Self::key) has made it.
+    pub(crate) fn recognise(&self, raw: Bytes) -> Key {
+        let made = self.parse(&raw).and_then(|parsed| {
+            let key = self.key(parsed.family, parsed.tag, &parsed.parts).ok()?;
+            (key.as_bytes() == raw).then_some(key)
+        });
+        made.unwrap_or_else(|| Key::raw(raw))
     }
 }
 

@@ -30,6 +30,7 @@ mod call;
 mod client;
 mod coalesce;
 mod command;
+mod distrust;
 mod driver;
 mod error;
 mod node;

@@ -219,7 +219,7 @@ impl<'a> RedisPipeline<'a> {
             )));
         }
         let harmless = self.calls.iter().all(Call::is_idempotent);
-        let names: Vec<String> = self.calls.iter().map(|call| call.name().to_owned()).collect();
+        let names: Vec<String> = self.calls.iter().map(|call| call.name().into_owned()).collect();
         let results = self.execute().await?;
         let count = results.len();
         let told = |(at, (result, name)): (usize, (Result<Reply>, String))| {
@@ -305,10 +305,11 @@ impl<'a> RedisPipeline<'a> {
     }
 
     async fn run_as_script(self) -> Vec<Result<Reply>> {
-        let mut script = self.client.script(&ATOMIC).timeout(self.timeout);
+        let mut script =
+            self.client.script(&ATOMIC).operations(self.calls.len()).timeout(self.timeout);
         let mut keys = HashSet::new();
         for call in &self.calls {
-            script = script.arg(call.args.len() + 1).arg(call.name()).args(&call.args);
+            script = script.arg(call.args.len() + 1).arg(&*call.name()).args(&call.args);
             for key in &call.keys {
                 if keys.insert(key) {
                     script = script.key(key);
@@ -387,6 +388,10 @@ fn results_of(replies: Reply, count: usize) -> Result<Vec<Result<Reply>>> {
         match status.as_str() {
             "ok" => Ok(rest),
             "error" => Err(Error::from_server(&rest.decode::<String>()?)),
+            "stopped" => Err(Error::new(
+                ErrorKind::Auth,
+                format!("nothing ran: the user may not run command {}", rest.decode::<u64>()?),
+            )),
             _ => Err(Error::codec(
                 "it ran, and its reply is an integer beyond 2^53, which an atomic pipeline cannot \
                  tell exactly",

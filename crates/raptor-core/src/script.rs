@@ -127,7 +127,11 @@ impl RedisClient {
 }
 
 /// Runs a prepared script call.
-pub(crate) async fn run<'a, T: FromReply>(mut call: Call<'a>, script: &'a Script) -> Result<T> {
+pub(crate) async fn run<T: FromReply>(
+    mut call: Call<'_>,
+    sent: Sent<'_>,
+    script: &Script,
+) -> Result<T> {
     let tag = next_tag();
     let mut args = Vec::with_capacity(call.keys.len() + call.args.len() + 3);
     args.push(script.sha.clone());
@@ -142,15 +146,15 @@ pub(crate) async fn run<'a, T: FromReply>(mut call: Call<'a>, script: &'a Script
         request.args[0] = script.source.clone();
     }
 
-    let sent = Sent::begin(&call, script.name);
     let mut outcome = sent.send(&request).await;
     if matches!(&outcome, Err(Failure::Refused(refused)) if refused.word() == "NOSCRIPT") {
-        crate::telemetry::resent("noscript");
+        sent.resends.count("noscript");
         request.name = "EVAL".into();
         request.args[0] = script.source.clone();
         outcome = sent.send(&request).await;
     }
-    sent.end(outcome.map_err(Some).and_then(|reply| unframe(reply).map_err(|_| None)).map_or_else(
+    let unframed = outcome.map_err(Some).and_then(|reply| unframe(reply).map_err(|_| None));
+    let outcome = unframed.map_or_else(
         |failure| match failure {
             Some(failure) => Err(sent.error(failure)),
             None => Err(Error::new(
@@ -166,9 +170,8 @@ pub(crate) async fn run<'a, T: FromReply>(mut call: Call<'a>, script: &'a Script
             ))),
             Framed::Error(message) => Err(script.error(&message)),
         },
-    ))?
-    .decode()
-    .map_err(|e| Error::codec(format!("{}: {e}", script.name)))
+    );
+    sent.end(outcome)?.decode().map_err(|e| Error::codec(format!("{}: {e}", script.name)))
 }
 
 enum Framed {

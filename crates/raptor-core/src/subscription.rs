@@ -12,6 +12,7 @@ use crate::client::RedisClient;
 use crate::config::Endpoint;
 use crate::driver::{self, Event, Subscriber};
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry;
 use crate::topology::Failure;
 
 /// What a [`Subscription`] gives.
@@ -91,7 +92,12 @@ impl RedisClient {
                 ));
             }
         }
-        let subscriber = self.open_subscriber(&channels).await?;
+        let started = Instant::now();
+        let subscriber = self.open_subscriber(&channels).await;
+        if self.config().debug_commands() {
+            telemetry::subscribed(&channels, &subscriber, started.elapsed());
+        }
+        let subscriber = subscriber?;
         let (sender, incoming) = mpsc::channel(CAPACITY);
         let client = self.clone();
         let task = tokio::spawn(async move {

@@ -1,10 +1,15 @@
-//! The metrics of core, by the `metrics` façade; `docs/telemetry.md` lists all of Raptor's.
+//! The metrics of core, by the `metrics` façade, and its debug log; `docs/telemetry.md` lists all
+//! of Raptor's.
+
+mod commands;
 
 use std::time::Duration;
 
 use metrics::{counter, histogram};
 
 use crate::error::ErrorKind;
+
+pub(crate) use self::commands::{CALLER_GONE, CommandLog, families, subscribed};
 
 /// A metric as `docs/telemetry.md` lists it.
 #[derive(Clone, Copy, Debug)]
@@ -82,13 +87,16 @@ const BATCH: &str = "raptor_core_batch_operations";
 const BATCH_REFUSED: &str = "raptor_core_batch_refused_total";
 const TOPOLOGY_CHANGES: &str = "raptor_core_topology_changes_total";
 
-pub(crate) fn call_ended(outcome: Result<(), ErrorKind>, took: Duration) {
-    let outcome = match outcome {
-        Ok(()) => "ok",
-        Err(kind) => kind.as_str(),
-    };
+/// Counts a call by its outcome, and gives that as it is shown.
+pub(crate) fn call_ended(outcome: Result<(), ErrorKind>, took: Duration) -> &'static str {
+    let outcome = shown(outcome);
     counter!(CALLS, "outcome" => outcome).increment(1);
     histogram!(CALL_SECONDS).record(took.as_secs_f64());
+    outcome
+}
+
+fn shown(outcome: Result<(), ErrorKind>) -> &'static str {
+    outcome.map_or_else(ErrorKind::as_str, |()| "ok")
 }
 
 pub(crate) fn resent(reason: &'static str) {

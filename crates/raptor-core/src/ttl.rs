@@ -56,7 +56,8 @@ impl Ttl {
 pub enum RefreshIf {
     /// The key exists, with a TTL or without.
     Exists,
-    /// It has a TTL, and less than this is left. Saves writes on keys that are used all the time.
+    /// It has a TTL, and less than this is left, which is itself from a millisecond to
+    /// [`MAX_TTL`]. Saves writes on keys that are used all the time.
     Below(Duration),
     /// It has a TTL, and the new one is longer. A TTL is never shortened.
     Longer,
@@ -152,8 +153,8 @@ impl TtlManager {
     /// the configured default TTL. For writes that set value and TTL in one step.
     #[must_use]
     pub fn due(&self, key: &Key) -> Duration {
-        match key.family().and_then(|family| self.policies.of(family)) {
-            Some(policy) => policy.due(random()),
+        match self.policy_of(key) {
+            Some((_, policy)) => policy.due(random()),
             None => self.client.config().default_ttl(),
         }
     }
@@ -207,13 +208,20 @@ impl TtlManager {
 
     /// Refuses what the policy of the key's family does not allow.
     fn allow(&self, key: &Key, ttl: Duration) -> Result<()> {
-        let Some(family) = key.family() else { return Ok(()) };
-        match self.policies.of(family).and_then(TtlPolicy::longest) {
+        let Some((family, policy)) = self.policy_of(key) else { return Ok(()) };
+        match policy.longest() {
             Some(longest) if ttl > longest => Err(Error::invalid(format!(
                 "a TTL of {ttl:?} is above the {longest:?} that the policy of {family} keys allows"
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// The policy of the key's family; a raw key may be of one too.
+    fn policy_of(&self, key: &Key) -> Option<(&'static str, &TtlPolicy)> {
+        let recognised = || self.client.keys().recognise(key.bytes()).family();
+        let family = key.family().or_else(recognised)?;
+        Some((family, self.policies.of(family)?))
     }
 }
 

@@ -147,11 +147,15 @@ fn instant(us: u64) -> Result<OffsetDateTime> {
 /// The error for a value that the script could not read.
 fn bad_value(verdict: &[u8], limit: &Limit) -> Error {
     let (kind, what) = match verdict {
-        b"wrongtype" => (ErrorKind::WrongType, "is not a string; another program wrote it"),
-        b"layout" => {
-            (ErrorKind::Codec, "has a layout or algorithm that this version does not know")
-        }
-        b"corrupt" => (ErrorKind::Codec, "is damaged, or another program wrote it"),
+        b"wrongtype" => (
+            ErrorKind::WrongType,
+            "is not a string: use another prefix than the program that wrote it",
+        ),
+        b"layout" => (
+            ErrorKind::Codec,
+            "has a newer layout or algorithm than this version knows: update this process",
+        ),
+        b"corrupt" => (ErrorKind::Codec, "is damaged, or another program's: use another prefix"),
         _ => {
             return Error::codec(
                 "ratelimit.acquire gave a verdict that this version does not know",
@@ -159,7 +163,7 @@ fn bad_value(verdict: &[u8], limit: &Limit) -> Error {
         }
     };
     let policy = limit.policy().escape_ascii();
-    Error::new(kind, format!("the state of rate limit policy {policy} {what}; delete its key"))
+    Error::new(kind, format!("the state of rate limit policy {policy} {what}, or delete its key"))
 }
 
 #[cfg(test)]

@@ -65,8 +65,9 @@ impl SessionService {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for an empty or over-long (512 bytes) user or
-    /// workspace; otherwise the connection's errors, [`TryAgain`](ErrorKind::TryAgain) also after
-    /// the command timeout while a cluster moves the user's slot: a login writes two keys of it.
+    /// workspace; [`Codec`](ErrorKind::Codec) for an index of the user in a newer layout; otherwise
+    /// the connection's errors, [`TryAgain`](ErrorKind::TryAgain) also after the command timeout
+    /// while a cluster moves the user's slot: a login writes two keys of it.
     ///
     /// ```no_run
     /// # async fn example(sessions: raptor_session::SessionService) -> raptor_core::Result<()> {
@@ -111,8 +112,8 @@ impl SessionService {
     /// Cost: one round trip; O(fields + log sessions of the user).
     ///
     /// # Errors
-    /// [`Codec`](ErrorKind::Codec) for a session in a newer layout, or for foreign data under its
-    /// key; otherwise the connection's errors. A repeat is harmless.
+    /// [`Codec`](ErrorKind::Codec) for a session, or an index of its user, in a newer layout, or for
+    /// foreign data under its key; otherwise the connection's errors. A repeat is harmless.
     ///
     /// ```no_run
     /// # async fn example(sessions: raptor_session::SessionService, cookie: &str) -> raptor_core::Result<()> {
@@ -141,8 +142,9 @@ impl SessionService {
     ///
     /// Once it has answered, no call that runs or comes later brings the session back. After a
     /// lost reply, delete again: `false` then says that the first attempt, or a deadline, ended it.
-    /// An index that is not at hand (a cluster in the middle of moving the slot) or not an index
-    /// is left alone: an entry that stays behind ends with its score, the deadline it had.
+    /// An index that is not at hand (a cluster in the middle of moving the slot), not an index or in
+    /// a newer layout is left alone: an entry that stays behind ends with its score, the deadline it
+    /// had.
     ///
     /// Cost: one round trip; O(log sessions of the user). No call for what cannot be a token.
     ///
@@ -211,7 +213,8 @@ impl SessionService {
                 ErrorKind::Server,
                 "a new token exists already: the system's random source repeats itself",
             )),
-            _ => Err(unknown_status()),
+            [other, ..] => Err(refused(other)),
+            [] => Err(unknown_status()),
         }
     }
 
@@ -285,7 +288,9 @@ impl Keys {
 
 fn refused(status: &str) -> Error {
     match status {
-        "layout" => Error::codec("this session is stored in a newer layout: update this process"),
+        "layout" => Error::codec(
+            "this session, or its user's index, is stored in a newer layout: update this process",
+        ),
         "corrupt" => corrupt(),
         _ => unknown_status(),
     }

@@ -4,7 +4,8 @@ use raptor_core::{RedisClient, RedisConfig, Result};
 
 /// Hands out services that share one client. Cheap to clone.
 ///
-/// Services are cheap too: make one where it is needed, or keep it. Each can as well be made by its
+/// Services are cheap too: take one where it is needed, or keep it. Calls of all that were handed
+/// out, by whichever clone, ride together where the service batches. Each can as well be made by its
 /// own constructor from any [`RedisClient`], for example to keep one service on a server of its own.
 ///
 /// ```no_run
@@ -18,13 +19,24 @@ use raptor_core::{RedisClient, RedisConfig, Result};
 #[derive(Clone, Debug)]
 pub struct Raptor {
     client: RedisClient,
+    #[cfg(feature = "ratelimit")]
+    rate_limits: raptor_ratelimit::RateLimitService,
+    /// The first one, whose batches the others share.
+    #[cfg(feature = "ops")]
+    usage: std::sync::Arc<std::sync::OnceLock<raptor_ops::usage::UsageService>>,
 }
 
 impl Raptor {
     /// Services over a client that is there already. Sends nothing.
     #[must_use]
     pub fn new(client: RedisClient) -> Self {
-        Self { client }
+        Self {
+            #[cfg(feature = "ratelimit")]
+            rate_limits: raptor_ratelimit::RateLimitService::new(client.clone()),
+            #[cfg(feature = "ops")]
+            usage: std::sync::Arc::default(),
+            client,
+        }
     }
 
     /// Connects, and waits until calls can be served.
@@ -65,7 +77,7 @@ impl Raptor {
     #[cfg(feature = "ratelimit")]
     #[must_use]
     pub fn rate_limits(&self) -> raptor_ratelimit::RateLimitService {
-        raptor_ratelimit::RateLimitService::new(self.client.clone())
+        self.rate_limits.clone()
     }
 
     /// Usage metering.
@@ -77,6 +89,7 @@ impl Raptor {
         &self,
         options: raptor_ops::usage::UsageOptions,
     ) -> Result<raptor_ops::usage::UsageService> {
-        raptor_ops::usage::UsageService::new(self.client.clone(), options)
+        let usage = raptor_ops::usage::UsageService::new(self.client.clone(), options.clone())?;
+        self.usage.get_or_init(|| usage).with_options(options)
     }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use raptor::Raptor;
 use raptor::core::RedisConfig;
-use raptor::ops::usage::{ModelPrice, PeriodRule, PriceBook, UsageEvent, UsageOptions};
+use raptor::ops::usage::{ModelPrice, PeriodRule, PriceBook, Recorded, UsageEvent, UsageOptions};
 use raptor::ratelimit::{AcquireOptions, Limit, Outcome, Subject};
 use raptor::session::{Metadata, Peppers, SessionOptions};
-use raptor_testkit::Server;
+use raptor_testkit::{Server, redis};
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn services_share_a_client() {
@@ -38,4 +39,58 @@ async fn services_share_a_client() {
     let month = PeriodRule::MONTH.period_at(time::OffsetDateTime::now_utc()).expect("a period");
     let report = usage.report("acme", &month).await.expect("a report");
     assert_eq!(report.totals.counts.input, 7);
+}
+
+/// Script calls that the server has seen.
+async fn script_calls(server: &Server) -> u64 {
+    let info: String =
+        server.query(redis::cmd("INFO").arg("commandstats")).await.expect("statistics");
+    let calls = info.lines().filter_map(|line| {
+        let stats = ["cmdstat_evalsha:calls=", "cmdstat_eval:calls="];
+        let rest = stats.iter().find_map(|name| line.strip_prefix(name))?;
+        rest.split(',').next()?.parse::<u64>().ok()
+    });
+    calls.sum()
+}
+
+#[tokio::test]
+async fn calls_of_all_that_was_handed_out_ride_together() {
+    const CALLERS: u64 = 64;
+    let server = Server::start().await.expect("a server");
+    let config = RedisConfig::from_url(server.url()).expect("a config");
+    let raptor = Raptor::connect(config).await.expect("a connection");
+
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let raptor = raptor.clone();
+        callers.spawn(async move {
+            let subject = Subject::new("ann", "POST /chat").expect("a subject");
+            let limit = Limit::strict(CALLERS, Duration::from_secs(600)).expect("a limit");
+            let limits = raptor.rate_limits();
+            limits.acquire(&subject, &[limit], &AcquireOptions::default()).await
+        });
+    }
+    for decision in callers.join_all().await {
+        assert!(decision.expect("a decision").is_allowed());
+    }
+    let calls = script_calls(&server).await;
+    assert!(calls < CALLERS / 4, "{CALLERS} checks in {calls} calls");
+
+    // Whatever the options of each.
+    let mut callers = JoinSet::new();
+    for n in 0..CALLERS {
+        let raptor = raptor.clone();
+        callers.spawn(async move {
+            let prices = PriceBook::new().with_price("mini", ModelPrice::FREE);
+            let late = Duration::from_secs(60 * (1 + n));
+            let options = UsageOptions::new(prices).accept_late(late);
+            let usage = raptor.usage(options).expect("a service");
+            usage.record(&UsageEvent::new("acme", "mini").input(1)).await
+        });
+    }
+    for recorded in callers.join_all().await {
+        assert!(matches!(recorded.expect("an answer"), Recorded::Charged(_)));
+    }
+    let calls = script_calls(&server).await - calls;
+    assert!(calls < CALLERS / 4, "{CALLERS} events in {calls} calls");
 }

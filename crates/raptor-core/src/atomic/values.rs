@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{AtomicOperations, Expiry, Removal, Swap};
-use crate::codec::Codec;
+use crate::codec::{Codec, Flaw};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::Key;
 
@@ -75,7 +75,7 @@ impl AtomicValues<'_> {
     /// # Errors
     /// As any call that only reads; those of [`Codec::decode`].
     pub async fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>> {
-        Ok(self.read(key, self.atomic.get(key).await?)?.map(|held| held.value))
+        Ok(self.read(key, self.atomic.get(key).await?).await?.map(|held| held.value))
     }
 
     /// Writes `new` if the key holds a value equal to `expected`; `None` expects no such key.
@@ -95,7 +95,7 @@ impl AtomicValues<'_> {
         let new = self.codec.encode(key, new)?;
         let mut held = match expected {
             None => None,
-            Some(_) => self.read(key, self.atomic.get(key).await?)?,
+            Some(_) => self.read(key, self.atomic.get(key).await?).await?,
         };
         for _ in 0..LOOKS {
             if held.as_ref().map(|held| &held.value) != expected {
@@ -104,7 +104,7 @@ impl AtomicValues<'_> {
             let bytes = held.as_ref().map(|held| &held.bytes[..]);
             match self.atomic.compare_and_set(key, bytes, &new, expiry).await? {
                 Swap::Swapped => return Ok(Swap::Swapped),
-                Swap::Mismatch(current) => held = self.read(key, current)?,
+                Swap::Mismatch(current) => held = self.read(key, current).await?,
             }
         }
         Err(contended())
@@ -118,14 +118,14 @@ impl AtomicValues<'_> {
     where
         T: PartialEq + DeserializeOwned,
     {
-        let mut held = self.read(key, self.atomic.get(key).await?)?;
+        let mut held = self.read(key, self.atomic.get(key).await?).await?;
         for _ in 0..LOOKS {
             let Some(fitting) = held.take_if(|held| held.value == *expected) else {
                 return Ok(Removal::Mismatch(held.map(|held| held.value)));
             };
             match self.atomic.compare_and_delete(key, &fitting.bytes).await? {
                 Removal::Deleted => return Ok(Removal::Deleted),
-                Removal::Mismatch(current) => held = self.read(key, current)?,
+                Removal::Mismatch(current) => held = self.read(key, current).await?,
             }
         }
         Err(contended())
@@ -195,7 +195,7 @@ impl AtomicValues<'_> {
         let mut current = self.atomic.get(key).await?;
         let mut longest_pause = Duration::from_millis(1);
         loop {
-            let held = self.read(key, current.clone())?.map(|held| held.value);
+            let held = self.read(key, current.clone()).await?.map(|held| held.value);
             let (given, new) = change(held)?;
             let swap = self.atomic.compare_and_set(key, current.as_deref(), new, expiry).await?;
             if let Swap::Swapped = swap {
@@ -213,13 +213,21 @@ impl AtomicValues<'_> {
         }
     }
 
-    fn read<T: DeserializeOwned>(
+    async fn read<T: DeserializeOwned>(
         &self,
         key: &Key,
         bytes: Option<Bytes>,
     ) -> Result<Option<Held<T>>> {
         let Some(bytes) = bytes else { return Ok(None) };
-        let value = self.codec.decode(key, &bytes)?;
+        let value = match self.codec.decode(key, &bytes) {
+            Ok(value) => value,
+            Err(error) => {
+                if Flaw::of(&error) == Some(&Flaw::OtherKey) {
+                    self.atomic.client.distrust(key).await;
+                }
+                return Err(error);
+            }
+        };
         Ok(Some(Held { bytes, value }))
     }
 }

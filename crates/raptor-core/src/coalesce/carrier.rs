@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::queue::{Gate, Next};
+use super::queue::{At, Gate, Next};
 use super::{Shared, Vectorised, Waiting};
 use crate::client::RedisClient;
 use crate::error::{Error, ErrorKind};
 
-/// One carrier of one lane, on a task of its own: it depends on no caller, polled or not.
+/// One carrier of one lane, on a task of its own in the client's runtime: it depends on no caller,
+/// whether that is polled or not, and in whichever runtime.
 pub(super) struct Carrier<V: Vectorised> {
     shared: Arc<Shared<V>>,
     client: RedisClient,
-    lane: u16,
+    at: At,
     gate: Gate,
     stage: Stage,
 }
@@ -28,18 +29,13 @@ impl<V: Vectorised> Carrier<V> {
     pub(super) fn begin(
         shared: &Arc<Shared<V>>,
         client: &RedisClient,
-        lane: u16,
+        at: At,
         batch: Vec<Waiting<V>>,
     ) {
         let (shared, client) = (Arc::clone(shared), client.clone());
-        let carrier = Self { shared, client, lane, gate: Gate::default(), stage: Stage::Ready };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(carrier.run(batch))),
-            Err(_) => {
-                refuse(batch);
-                drop(carrier);
-            }
-        }
+        let carrier = Self { shared, client, at, gate: Gate::default(), stage: Stage::Ready };
+        let runtime = carrier.client.runtime().clone();
+        runtime.spawn(carrier.run(batch));
     }
 
     async fn run(mut self, batch: Vec<Waiting<V>>) {
@@ -53,8 +49,7 @@ impl<V: Vectorised> Carrier<V> {
                 return;
             }
             self.carry(std::mem::take(&mut batch.0)).await;
-            let next = self.shared.queues().land(self.lane, &self.gate, riders);
-            match next {
+            match self.shared.with(|queues| queues.land(self.at, &self.gate, riders)) {
                 Next::Leave => {}
                 Next::Linger => {
                     self.stage = Stage::Lingering;
@@ -79,10 +74,16 @@ impl<V: Vectorised> Carrier<V> {
     }
 
     fn fetch(&mut self) -> Vec<Waiting<V>> {
-        let (batch, another) = self.shared.fetch(self.lane, self.stage == Stage::Lingering);
+        let lingering = self.stage == Stage::Lingering;
+        let (batch, another) = self.shared.with(|queues| {
+            if lingering {
+                queues.end_of_stay(self.at);
+            }
+            queues.carry(self.at, &self.shared.limits, Waiting::weight, Waiting::goes)
+        });
         self.stage = if batch.is_empty() { Stage::Over } else { Stage::Ready };
         if another {
-            Self::begin(&self.shared, &self.client, self.lane, Vec::new());
+            Self::begin(&self.shared, &self.client, self.at, Vec::new());
         }
         batch
     }
@@ -105,11 +106,12 @@ impl<V: Vectorised> Drop for Carrier<V> {
         while self.stage != Stage::Over {
             let lingering = self.stage == Stage::Lingering;
             self.stage = Stage::Over;
-            if !self.shared.give_up(self.lane, lingering) {
+            let limits = &self.shared.limits;
+            if !self.shared.with(|queues| queues.give_up(self.at, lingering, limits)) {
                 return;
             }
             if std::thread::panicking() {
-                return Self::begin(&self.shared, &self.client, self.lane, Vec::new());
+                return Self::begin(&self.shared, &self.client, self.at, Vec::new());
             }
             refuse(self.fetch());
         }

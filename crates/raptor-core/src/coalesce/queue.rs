@@ -1,6 +1,7 @@
 //! Who waits and what is in flight, by lane: the coalescer's state, free of I/O.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Add;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -12,6 +13,17 @@ pub struct Weight {
     pub arguments: usize,
     /// Their bytes, roughly.
     pub bytes: usize,
+}
+
+impl Add for Weight {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            arguments: self.arguments.saturating_add(other.arguments),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
 }
 
 /// The bounds of batching. The defaults suit nearly everything.
@@ -26,7 +38,8 @@ pub struct BatchLimits {
     pub arguments: usize,
     /// Bytes of one call.
     pub bytes: usize,
-    /// Operations that wait; more are refused with [`Capacity`](crate::ErrorKind::Capacity).
+    /// Operations that wait, at least one; more are refused with
+    /// [`Capacity`](crate::ErrorKind::Capacity).
     pub waiting: usize,
 }
 
@@ -36,13 +49,18 @@ impl Default for BatchLimits {
     }
 }
 
-/// The lanes that have something under way: one on a single server, one a slot on a cluster.
+/// Where operations ride together: with a client, and on a cluster in one slot.
+pub(super) type At = (usize, u16);
+
+/// The lanes that have something under way.
 ///
 /// Two kinds of calls are in the air: those of one operation that its own caller awaits, and those
 /// of *carriers*, which are tasks of their own. A caller may be long in polling again, a carrier is
 /// not; so whoever has to wait does so for a carrier.
 pub(super) struct Queues<T> {
-    lanes: HashMap<u16, Lane<T>>,
+    lanes: HashMap<At, Lane<T>>,
+    /// Those who withdrew and were taken off; see [`bury`](Self::bury).
+    gone: Vec<T>,
 }
 
 struct Lane<T> {
@@ -53,6 +71,8 @@ struct Lane<T> {
     /// A carrier that has landed and lets its riders come again.
     lingering: Option<Lingering>,
     waiting: VecDeque<T>,
+    /// How many of them have withdrawn.
+    withdrawn: usize,
 }
 
 struct Lingering {
@@ -96,17 +116,17 @@ pub(super) enum Next {
 
 impl<T> Default for Queues<T> {
     fn default() -> Self {
-        Self { lanes: HashMap::new() }
+        Self { lanes: HashMap::new(), gone: Vec::new() }
     }
 }
 
 impl<T> Queues<T> {
     /// An operation arrives.
-    pub(super) fn enter(&mut self, at: u16, operation: T, limits: &BatchLimits) -> Entry {
-        let new = || Lane { alone: 0, carriers: 0, lingering: None, waiting: VecDeque::new() };
-        let lane = self.lanes.entry(at).or_insert_with(new);
-        if lane.in_the_air() > 0 && lane.waiting.len() >= limits.waiting {
-            return Entry::Refused(lane.waiting.len());
+    pub(super) fn enter(&mut self, at: At, operation: T, limits: &BatchLimits) -> Entry {
+        let lane = self.lanes.entry(at).or_default();
+        let live = lane.waiting.len() - lane.withdrawn;
+        if live >= limits.waiting.max(1) {
+            return Entry::Refused(live);
         }
         lane.waiting.push_back(operation);
         lane.open_gate();
@@ -120,7 +140,7 @@ impl<T> Queues<T> {
     /// `me` has not left with another. Those whom `goes` denies have withdrawn.
     pub(super) fn depart(
         &mut self,
-        at: u16,
+        at: At,
         limits: &BatchLimits,
         me: impl Fn(&T) -> bool,
         weigh: impl FnMut(&T) -> Weight,
@@ -130,7 +150,7 @@ impl<T> Queues<T> {
         if !lane.may_leave(limits) {
             return None;
         }
-        let mut batch = lane.take(limits, weigh, goes);
+        let mut batch = lane.take(limits, weigh, goes, &mut self.gone);
         if batch.len() == 1 && me(&batch[0]) && lane.alone + 1 < limits.in_flight {
             lane.alone += 1;
             return batch.pop().map(Departure::Alone);
@@ -145,13 +165,13 @@ impl<T> Queues<T> {
     /// more, counted from now.
     pub(super) fn carry(
         &mut self,
-        at: u16,
+        at: At,
         limits: &BatchLimits,
         weigh: impl FnMut(&T) -> Weight,
         goes: impl FnMut(&T) -> bool,
     ) -> (Vec<T>, bool) {
         let Some(lane) = self.lanes.get_mut(&at) else { return (Vec::new(), false) };
-        let batch = lane.take(limits, weigh, goes);
+        let batch = lane.take(limits, weigh, goes, &mut self.gone);
         lane.carriers -= usize::from(batch.is_empty());
         let another = lane.one_more(limits);
         self.tidy(at);
@@ -159,7 +179,7 @@ impl<T> Queues<T> {
     }
 
     /// A carrier has landed with `riders`, who may well come again.
-    pub(super) fn land(&mut self, at: u16, gate: &Gate, riders: usize) -> Next {
+    pub(super) fn land(&mut self, at: At, gate: &Gate, riders: usize) -> Next {
         let Some(lane) = self.lanes.get_mut(&at) else { return Next::End };
         match &mut lane.lingering {
             Some(lingering) => lingering.expected += riders,
@@ -177,7 +197,7 @@ impl<T> Queues<T> {
     }
 
     /// The carrier that lingered goes on.
-    pub(super) fn end_of_stay(&mut self, at: u16) {
+    pub(super) fn end_of_stay(&mut self, at: At) {
         if let Some(lane) = self.lanes.get_mut(&at) {
             lane.lingering = None;
         }
@@ -185,14 +205,16 @@ impl<T> Queues<T> {
 
     /// A call that its caller awaited has ended. Whether a carrier, counted from now, is to take those
     /// who wait for one; with nothing in the air all who wait are taking their turn to leave.
-    pub(super) fn land_alone(&mut self, at: u16, limits: &BatchLimits) -> bool {
+    pub(super) fn land_alone(&mut self, at: At, limits: &BatchLimits) -> bool {
         let Some(lane) = self.lanes.get_mut(&at) else { return false };
         lane.alone -= 1;
-        lane.in_the_air() > 0 && lane.one_more(limits)
+        let carrier = lane.in_the_air() > 0 && lane.one_more(limits);
+        self.tidy(at);
+        carrier
     }
 
     /// A carrier was given up. Whether another, counted from now, is to take those who wait.
-    pub(super) fn give_up(&mut self, at: u16, lingering: bool, limits: &BatchLimits) -> bool {
+    pub(super) fn give_up(&mut self, at: At, lingering: bool, limits: &BatchLimits) -> bool {
         let Some(lane) = self.lanes.get_mut(&at) else { return false };
         lane.carriers -= 1;
         if lingering {
@@ -203,26 +225,44 @@ impl<T> Queues<T> {
         another
     }
 
-    /// Forgets the lane when it is idle, and those who are `gone` before anybody took them.
-    pub(super) fn sweep(&mut self, at: u16, gone: impl Fn(&T) -> bool) {
-        if let Some(lane) = self.lanes.get_mut(&at)
-            && lane.in_the_air() == 0
-        {
-            lane.waiting.retain(|waiting| !gone(waiting));
+    /// One who waits has withdrawn, as those have who are `gone`. They are taken off together, so that
+    /// each costs little, and no more of them are kept than of others.
+    pub(super) fn withdraw(&mut self, at: At, gone: impl Fn(&T) -> bool) {
+        let Some(lane) = self.lanes.get_mut(&at) else { return };
+        lane.withdrawn += 1;
+        if lane.withdrawn * 2 > lane.waiting.len() {
+            let (withdrawn, waiting) =
+                std::mem::take(&mut lane.waiting).into_iter().partition(gone);
+            lane.waiting = waiting;
+            self.gone.extend::<VecDeque<T>>(withdrawn);
+            lane.withdrawn = 0;
         }
         self.tidy(at);
     }
 
-    /// How many wait, in all lanes.
-    pub(super) fn waiting(&self) -> usize {
-        self.lanes.values().map(|lane| lane.waiting.len()).sum()
+    /// Those who withdrew and were taken off, to be dropped where nothing is locked.
+    pub(super) fn bury(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.gone)
     }
 
-    fn tidy(&mut self, at: u16) {
-        if self.lanes.get(&at).is_some_and(|lane| lane.in_the_air() == 0 && lane.waiting.is_empty())
-        {
+    /// How many wait, in all lanes.
+    pub(super) fn waiting(&self) -> usize {
+        self.lanes.values().map(|lane| lane.waiting.len() - lane.withdrawn).sum()
+    }
+
+    /// Forgets a lane in which nothing is under way.
+    fn tidy(&mut self, at: At) {
+        let Some(lane) = self.lanes.get_mut(&at) else { return };
+        if lane.in_the_air() == 0 && lane.waiting.len() == lane.withdrawn {
+            self.gone.extend(lane.waiting.drain(..));
             self.lanes.remove(&at);
         }
+    }
+}
+
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Self { alone: 0, carriers: 0, lingering: None, waiting: VecDeque::new(), withdrawn: 0 }
     }
 }
 
@@ -244,7 +284,7 @@ impl<T> Lane<T> {
 
     fn open_gate(&self) {
         if let Some(lingering) = &self.lingering
-            && self.waiting.len() >= lingering.expected
+            && self.waiting.len() - self.withdrawn >= lingering.expected
         {
             lingering.gate.notify_one();
         }
@@ -255,24 +295,27 @@ impl<T> Lane<T> {
         limits: &BatchLimits,
         mut weigh: impl FnMut(&T) -> Weight,
         mut goes: impl FnMut(&T) -> bool,
+        gone: &mut Vec<T>,
     ) -> Vec<T> {
         let mut batch = Vec::new();
         let mut load = Weight::default();
         while let Some(next) = self.waiting.front() {
             let weight = weigh(next);
+            let total = load + weight;
             let full = batch.len() >= limits.operations
-                || load.arguments + weight.arguments > limits.arguments
-                || load.bytes + weight.bytes > limits.bytes;
+                || total.arguments > limits.arguments
+                || total.bytes > limits.bytes;
             // One that is too large for any batch still goes, alone.
             if full && !batch.is_empty() {
                 break;
             }
-            if let Some(next) = self.waiting.pop_front()
-                && goes(&next)
-            {
-                load.arguments += weight.arguments;
-                load.bytes += weight.bytes;
+            let Some(next) = self.waiting.pop_front() else { break };
+            if goes(&next) {
+                load = total;
                 batch.push(next);
+            } else {
+                self.withdrawn = self.withdrawn.saturating_sub(1);
+                gone.push(next);
             }
         }
         batch

@@ -44,6 +44,7 @@ pub(super) struct Builder {
     pub(super) max_connections: Option<Setting<u64>>,
     pub(super) command_timeout: Option<Setting<u64>>,
     pub(super) connect_timeout: Option<Setting<u64>>,
+    pub(super) debug_commands: Option<Setting<bool>>,
     pub(super) ca_file: Option<Setting<PathBuf>>,
     pub(super) problems: Problems,
 }
@@ -142,6 +143,14 @@ impl RedisConfigBuilder {
         self
     }
 
+    /// Debug mode (default off): a log event of level debug and target `raptor_core::commands` for
+    /// every command and script call, of how many, how large and how long, and of no key's parts, no
+    /// argument and no value; `docs/telemetry.md` lists its fields.
+    pub fn debug_commands(mut self, on: bool) -> Self {
+        self.0.debug_commands = Some(Setting { name: "debug_commands", value: Ok(on) });
+        self
+    }
+
     /// A PEM file with authorities that TLS trusts beside the system's.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.ca_file = Some(Setting { name: "ca_file", value: Ok(path.into()) });
@@ -166,6 +175,7 @@ impl Builder {
             max_connections: None,
             command_timeout: None,
             connect_timeout: None,
+            debug_commands: None,
             ca_file: None,
             problems: Problems::default(),
         }
@@ -181,6 +191,7 @@ impl Builder {
         let max_connections = number(self.max_connections, DEFAULT_MAX_CONNECTIONS);
         let command_timeout = number(self.command_timeout, DEFAULT_COMMAND_TIMEOUT_MS);
         let connect_timeout = number(self.connect_timeout, DEFAULT_CONNECT_TIMEOUT_MS);
+        let debug_commands = value(self.debug_commands, &mut problems).unwrap_or(false);
         let ca_name = self.ca_file.as_ref().map_or("", |setting| setting.name);
         let ca_file = value(self.ca_file, &mut problems);
         if let Some(path) = &ca_file {
@@ -203,6 +214,7 @@ impl Builder {
                 max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
                 command_timeout: Duration::from_millis(command_timeout),
                 connect_timeout: Duration::from_millis(connect_timeout),
+                debug_commands,
             }),
             _ => Err(problems.into_error()),
         }

@@ -78,6 +78,8 @@ pub(super) fn gather(names: &Names, lookup: impl Fn(&str) -> Result<String, VarE
     let max_connections = number("REDIS_MAX_CONNECTIONS", &CONNECTIONS);
     let command_timeout = number("REDIS_COMMAND_TIMEOUT_MS", &TIMEOUT_MS);
     let connect_timeout = number("REDIS_CONNECT_TIMEOUT_MS", &TIMEOUT_MS);
+    let debug_commands =
+        read("REDIS_DEBUG").map(|text| Setting { name: "REDIS_DEBUG", value: switch(&text) });
     let mut text = |name: &'static str| Some(Setting { name, value: Ok(read(name)?) });
     let prefix = text("REDIS_KEY_PREFIX");
     let ca_file = text("REDIS_CA_FILE").map(|file| Setting {
@@ -96,7 +98,17 @@ pub(super) fn gather(names: &Names, lookup: impl Fn(&str) -> Result<String, VarE
         max_connections,
         command_timeout,
         connect_timeout,
+        debug_commands,
         ca_file,
         ..builder
+    }
+}
+
+/// Reads `1`, `0`, `true` or `false`.
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(text_flaw(text).unwrap_or("must be 1 or 0 (or true or false)").to_owned()),
     }
 }

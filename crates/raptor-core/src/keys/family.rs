@@ -66,8 +66,10 @@ pub struct Family {
     pub parts: &'static [&'static str],
     /// What it is for, in one sentence.
     pub what: &'static str,
-    /// The version of the layout of what the keys hold; the values themselves name it too.
+    /// The version of the layout of what the keys hold.
     pub layout_version: u32,
+    /// Where what is stored names its version, so that older code refuses a newer one.
+    pub layout_in: &'static str,
 }
 
 impl Family {
@@ -81,6 +83,7 @@ impl Family {
         parts: &["mac"],
         what: "One session, found by the MAC of its token.",
         layout_version: 1,
+        layout_in: "its field `v`",
     };
 
     /// The index of one user's sessions, beside them in the same slot.
@@ -93,6 +96,7 @@ impl Family {
         parts: &["workspace", "user"],
         what: "Index of one user's sessions, scored by idle deadline.",
         layout_version: 1,
+        layout_in: "members `v2`, … of newer ones",
     };
 
     /// The state of one rate limit.
@@ -105,6 +109,7 @@ impl Family {
         parts: &["endpoint", "policy"],
         what: "State of one limit, packed; it names its algorithm and window.",
         layout_version: 1,
+        layout_in: "its first bytes, `R1`",
     };
 
     /// Usage totals of one period.
@@ -117,6 +122,7 @@ impl Family {
         parts: &["period"],
         what: "Totals of one period: tokens, requests and cost.",
         layout_version: 1,
+        layout_in: "its field `v`",
     };
 
     /// Usage of one period by the names of one dimension, beside the totals in the same slot.
@@ -129,6 +135,7 @@ impl Family {
         parts: &["period", "dimension"],
         what: "The same totals for each model, agent or user.",
         layout_version: 1,
+        layout_in: "field `v` of the period's totals",
     };
 
     /// The names that a dimension has in one period, for paging.
@@ -141,6 +148,7 @@ impl Family {
         parts: &["period", "dimension"],
         what: "The names in a dimension's totals, all scores 0, for pages in order.",
         layout_version: 1,
+        layout_in: "field `v` of the period's totals",
     };
 
     /// Ids of usage events already counted.
@@ -153,6 +161,7 @@ impl Family {
         parts: &["bucket"],
         what: "Ids of the events already counted, by the bucket of their time.",
         layout_version: 1,
+        layout_in: "members `v2`, … of newer ones",
     };
 
     /// Every family there is.
@@ -197,12 +206,13 @@ pub fn catalogue_markdown() -> String {
     );
     for family in Family::ALL {
         table.push_str(&format!(
-            "| `{}` | {} | {} | {} | {} | {} |\n",
+            "| `{}` | {} | {} | {} | {}: {} | {} |\n",
             family.shape(),
             family.redis_type,
             family.ttl,
             family.owner,
             family.layout_version,
+            family.layout_in,
             family.what
         ));
     }

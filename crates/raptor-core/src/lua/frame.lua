@@ -7,19 +7,24 @@ local ran, reply = pcall(body)
 local kind = type(reply)
 if ran and kind ~= 'table' then return {tag, 'R', reply} end
 
--- Refuses what a client could not read, or what would run code while the server reads it.
+-- Refuses what a client could not read, or what would run code while the server reads it. The server
+-- reads a table's elements from 1 to the first that is nil, and these fields.
 local function unsafe(value, depth)
   if depth > 32 then return 'a table more than 32 deep' end
   if getmetatable(value) ~= nil then return 'a table with a metatable' end
-  for _, name in ipairs({'map', 'set', 'big_number', 'verbatim_string'}) do
-    if rawget(value, name) ~= nil then return 'a table with the field ' .. name end
-  end
-  for key, inner in next, value do
-    if type(key) == 'table' then return 'a table as a key' end
+  if value.map ~= nil then return 'a table with the field map' end
+  if value.set ~= nil then return 'a table with the field set' end
+  if value.big_number ~= nil then return 'a table with the field big_number' end
+  if value.verbatim_string ~= nil then return 'a table with the field verbatim_string' end
+  local i = 1
+  local inner = value[1]
+  while inner ~= nil do
     if type(inner) == 'table' then
       local why = unsafe(inner, depth + 1)
       if why then return why end
     end
+    i = i + 1
+    inner = value[i]
   end
 end
 local why = kind == 'table' and unsafe(reply, 1)

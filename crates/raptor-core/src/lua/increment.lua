@@ -25,6 +25,11 @@ local function less(a, b)
   return compare_digits(a_digits, b_digits) < 0
 end
 
+-- Raises what an ACL forbids of a later step before the first write. Not every server can be asked.
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then redis.call(...) end
+end
+
 local stored = redis.call('GET', key) -- another type raises here, before anything is written
 local current = stored or '0'
 local written_well = current == '0' or string.match(current, '^%-?[1-9]%d*$')
@@ -32,10 +37,10 @@ if not written_well or #current > 20 or less(current, '-9223372036854775808') or
   return { 'not_an_integer' }
 end
 if less(current, least) or less(most, current) then return { 'out_of_bounds', current } end
+local expires = expiry == 'in' or (expiry == 'created' and not stored)
+if expires then need('PEXPIRE', key, ttl_ms) end
+if expiry == 'never' then need('PERSIST', key) end
 redis.call('INCRBY', key, by)
-if expiry == 'in' or (expiry == 'created' and not stored) then
-  redis.call('PEXPIRE', key, ttl_ms)
-elseif expiry == 'never' then
-  redis.call('PERSIST', key)
-end
+if expires then redis.call('PEXPIRE', key, ttl_ms) end
+if expiry == 'never' then redis.call('PERSIST', key) end
 return { 'ok', redis.call('GET', key) }

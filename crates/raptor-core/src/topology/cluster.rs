@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::slots::{View, parse_redirection};
-use super::{Backoff, Failure, Route, last, passing};
+use super::{Backoff, Failure, Resends, Route, last, passing};
 use crate::config::Endpoint;
 use crate::driver::{Answer, Request, ServerError, Target};
 use crate::keys::SLOTS;
@@ -133,10 +133,10 @@ impl Cluster {
         route: Route,
         request: &Request,
         size: Size,
-        deadline: Instant,
+        mut backoff: Backoff<'_>,
     ) -> Result<Reply, Failure> {
         let shared = &*self.shared;
-        let mut backoff = Backoff::new(deadline);
+        let deadline = backoff.deadline;
         let mut redirections = 0;
         let mut redirect: Option<(Arc<Node>, bool)> = None;
         loop {
@@ -161,7 +161,7 @@ impl Cluster {
                     if !shared.another_owner(route, &node, deadline).await {
                         return Err(error.into());
                     }
-                    telemetry::resent("unsent");
+                    backoff.resends.count("unsent");
                     continue;
                 }
                 Err(error) => {
@@ -172,7 +172,7 @@ impl Cluster {
             match refused.word() {
                 "MOVED" | "ASK" if redirections < MAX_REDIRECTIONS => {
                     redirections += 1;
-                    let Some(next) = shared.follow(&refused, &node) else {
+                    let Some(next) = shared.follow(&refused, &node, backoff.resends) else {
                         return Err(Failure::Refused(refused));
                     };
                     // A loop of redirections (a cluster in the middle of a change) is not spun.
@@ -277,11 +277,16 @@ impl Shared {
     }
 
     /// The node that a redirection names, and whether it must be told that we are asking.
-    fn follow(&self, refused: &ServerError, from: &Node) -> Option<(Arc<Node>, bool)> {
+    fn follow(
+        &self,
+        refused: &ServerError,
+        from: &Node,
+        resends: &Resends,
+    ) -> Option<(Arc<Node>, bool)> {
         let asking = refused.word() == "ASK";
         let (slot, endpoint) = parse_redirection(&refused.0, host_of(&from.target().endpoint))?;
         let node = self.node_at(&endpoint)?;
-        telemetry::resent(if asking { "ask" } else { "moved" });
+        resends.count(if asking { "ask" } else { "moved" });
         if !asking {
             let map = self.map.load();
             let index = map.primaries.iter().position(|primary| Arc::ptr_eq(primary, &node));

@@ -9,6 +9,7 @@ mod sentinel;
 mod slots;
 mod standalone;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -120,11 +121,13 @@ impl Topology {
         request: &Request,
         size: Size,
         deadline: Instant,
+        resends: &Resends,
     ) -> Result<Reply, Failure> {
+        let backoff = Backoff::new(deadline, resends);
         match self {
-            Self::Standalone(servers) => servers.call(request, size, deadline).await,
-            Self::Sentinel(servers) => servers.call(request, size, deadline).await,
-            Self::Cluster(servers) => servers.call(route, request, size, deadline).await,
+            Self::Standalone(servers) => servers.call(request, size, backoff).await,
+            Self::Sentinel(servers) => servers.call(request, size, backoff).await,
+            Self::Cluster(servers) => servers.call(route, request, size, backoff).await,
         }
     }
 
@@ -164,19 +167,37 @@ impl Topology {
     }
 }
 
-/// The pauses between resends of one call: 2 ms, doubling to 50 ms.
+/// How often one call was sent again.
+#[derive(Default)]
+pub(crate) struct Resends(AtomicU32);
+
+impl Resends {
+    pub(crate) fn count(&self, reason: &'static str) {
+        telemetry::resent(reason);
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn so_far(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The time of one call, and the pauses between its resends: 2 ms, doubling to 50 ms.
 ///
 /// The last tenth of the call's time is left to the answer: a resend that could no longer be
 /// answered would turn a plain refusal into an unknown outcome.
-struct Backoff {
+pub(crate) struct Backoff<'a> {
+    deadline: Instant,
     pause: Duration,
     last_resend: Instant,
+    resends: &'a Resends,
 }
 
-impl Backoff {
-    fn new(deadline: Instant) -> Self {
+impl<'a> Backoff<'a> {
+    fn new(deadline: Instant, resends: &'a Resends) -> Self {
         let left = deadline.saturating_duration_since(Instant::now());
-        Self { pause: Duration::from_millis(2), last_resend: deadline - left / 10 }
+        let pause = Duration::from_millis(2);
+        Self { deadline, pause, last_resend: deadline - left / 10, resends }
     }
 
     /// Pauses, and says whether there is time for another try.
@@ -187,7 +208,7 @@ impl Backoff {
         }
         tokio::time::sleep_until(until).await;
         self.pause = (self.pause * 2).min(Duration::from_millis(50));
-        telemetry::resent(reason);
+        self.resends.count(reason);
         true
     }
 }

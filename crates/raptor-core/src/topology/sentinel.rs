@@ -101,10 +101,10 @@ impl Sentinel {
         &self,
         request: &Request,
         size: Size,
-        deadline: Instant,
+        mut backoff: Backoff<'_>,
     ) -> Result<Reply, Failure> {
         let shared = &*self.shared;
-        let mut backoff = Backoff::new(deadline);
+        let deadline = backoff.deadline;
         loop {
             let node = shared.current(deadline).await?;
             let outcome = node.call(std::slice::from_ref(request), size, deadline).await;
@@ -118,7 +118,7 @@ impl Sentinel {
                     if !shared.another_master(&node, deadline).await {
                         return Err(error.into());
                     }
-                    telemetry::resent("unsent");
+                    backoff.resends.count("unsent");
                     continue;
                 }
                 Err(error) => {

@@ -37,9 +37,9 @@ impl Standalone {
         &self,
         request: &Request,
         size: Size,
-        deadline: Instant,
+        mut backoff: Backoff<'_>,
     ) -> Result<Reply, Failure> {
-        let mut backoff = Backoff::new(deadline);
+        let deadline = backoff.deadline;
         loop {
             let answers = self.node.call(std::slice::from_ref(request), size, deadline).await?;
             let refused = match last(answers) {

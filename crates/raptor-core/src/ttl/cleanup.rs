@@ -15,7 +15,9 @@ static LEAKS: LazyLock<Script> =
 /// Places of the key table that one SCAN looks at, and keys that one script does.
 const STEP: u32 = 500;
 
-/// Whose keys are looked at. Never leaves the client's prefix.
+/// Whose keys are looked at. Never leaves the client's prefix; where one prefix begins with another
+/// (`app` and `app2`, `app:` and `app:eu:`), the shorter one's `*` takes in the longer one's keys, so end
+/// prefixes with a separator and do not nest them.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'s> {
     /// The keys of one family; its policy says what TTL they get.
@@ -178,7 +180,7 @@ async fn scan(
     let scan = client.command("SCAN").arg(place.cursor.as_str()).arg("MATCH").arg(pattern);
     let scan = scan.arg("COUNT").arg(step).at_slot(place.slot).idempotent();
     let (next, keys): (String, Vec<bytes::Bytes>) = scan.run().await?;
-    Ok((next, keys.into_iter().map(Key::raw).collect()))
+    Ok((next, keys.into_iter().map(|raw| client.keys().recognise(raw)).collect()))
 }
 
 /// Which of `keys` have no TTL; they get what `policy` says, if there is one.

@@ -72,8 +72,10 @@ impl TtlPolicy {
     /// No key of the family gets more than `longest`, jitter included.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when it is shorter than the default.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when it is shorter than the default, or above
+    /// [`MAX_TTL`](super::MAX_TTL).
     pub fn max(mut self, longest: Duration) -> Result<Self> {
+        millis(longest)?;
         if longest < self.default {
             return Err(Error::invalid(format!(
                 "the longest TTL, {longest:?}, is shorter than the default, {:?}",
@@ -147,6 +149,9 @@ mod tests {
         }
         assert!(TtlPolicy::new(Duration::ZERO).is_err());
         assert!(TtlPolicy::new(hour).and_then(|policy| policy.max(hour / 2)).is_err());
+        assert!(
+            TtlPolicy::new(hour).and_then(|policy| policy.max(super::super::MAX_TTL * 2)).is_err()
+        );
     }
 
     proptest! {

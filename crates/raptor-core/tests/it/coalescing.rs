@@ -28,8 +28,8 @@ static INCR: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-struct Incr {
-    slow: bool,
+pub(crate) struct Incr {
+    pub(crate) slow: bool,
 }
 
 impl Vectorised for Incr {
@@ -67,7 +67,7 @@ impl Vectorised for Incr {
     }
 }
 
-fn coalescer(slow: bool) -> Arc<Coalescer<Incr>> {
+pub(crate) fn coalescer(slow: bool) -> Arc<Coalescer<Incr>> {
     Arc::new(Coalescer::new(Incr { slow }))
 }
 

@@ -136,6 +136,8 @@ fn values_swapped_between_keys_are_refused_encrypted_or_not() {
         let error = codec.decode::<Order>(&key("b"), &stored).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Codec);
         assert_eq!(Flaw::of(&error), Some(&Flaw::OtherKey));
+        let said = format!("{error:?}").matches("belongs to another Redis key").count();
+        assert_eq!(said, 1, "{error:?}");
         // Another prefix, and another family, is another key.
         let other = KeySpace::new("other:").expect("valid");
         let other = other.key(&Family::RATE, "acme", &["a"]).expect("a key");

@@ -63,6 +63,7 @@ fn defaults_are_those_documented() {
     assert_eq!(config.max_connections(), 10);
     assert_eq!(config.command_timeout(), Duration::from_millis(2000));
     assert_eq!(config.connect_timeout(), Duration::from_millis(3000));
+    assert!(!config.debug_commands());
 }
 
 #[test]
@@ -74,12 +75,17 @@ fn every_variable_is_read() {
         ("REDIS_MAX_CONNECTIONS", "1000"),
         ("REDIS_COMMAND_TIMEOUT_MS", "1"),
         ("REDIS_CONNECT_TIMEOUT_MS", "600000"),
+        ("REDIS_DEBUG", "1"),
     ]);
     assert_eq!(config.key_space().prefix(), "app/v2:");
     assert_eq!(config.default_ttl(), Duration::from_secs(60));
     assert_eq!(config.max_connections(), 1000);
     assert_eq!(config.command_timeout(), Duration::from_millis(1));
     assert_eq!(config.connect_timeout(), Duration::from_millis(600_000));
+    for (text, on) in [("1", true), ("true", true), ("0", false), ("false", false)] {
+        let config = good(&[("REDIS_URL", "redis://h"), ("REDIS_DEBUG", text)]);
+        assert_eq!(config.debug_commands(), on, "{text}");
+    }
 }
 
 #[test]
@@ -212,6 +218,7 @@ fn the_builder_sets_everything() {
         .max_connections(1)
         .command_timeout(Duration::from_millis(250))
         .connect_timeout(Duration::from_secs(1))
+        .debug_commands(true)
         .build()
         .expect("good settings");
     assert_eq!(login(&config), (Some("alice"), Some(SECRET)));
@@ -220,6 +227,7 @@ fn the_builder_sets_everything() {
     assert_eq!(config.default_ttl(), Duration::from_secs(1));
     assert_eq!(config.command_timeout(), Duration::from_millis(250));
     assert_eq!(config.connect_timeout(), Duration::from_secs(1));
+    assert!(config.debug_commands());
     assert_eq!(config.to_string(), "h:7 (TLS, user alice, database 3, RESP2, prefix app:)");
     let rest = RedisConfig::builder().url("https://h").token(SECRET).build().expect("a REST pair");
     assert_eq!(login(&rest), (Some("default"), Some(SECRET)));

@@ -99,6 +99,10 @@ fn each_bad_value_is_named_with_what_is_wrong() {
         ("REDIS_COMMAND_TIMEOUT_MS", "0", "is 0, must be 1 to 600000 (milliseconds)"),
         ("REDIS_COMMAND_TIMEOUT_MS", "2s", "not a whole number"),
         ("REDIS_CONNECT_TIMEOUT_MS", "-5", "is -5,"),
+        ("REDIS_DEBUG", "", "empty"),
+        ("REDIS_DEBUG", "1 ", "white space"),
+        ("REDIS_DEBUG", "hunter2hunter2", "must be 1 or 0"),
+        ("REDIS_DEBUG", "TRUE", "must be 1 or 0"),
         ("REDIS_CA_FILE", "", "empty"),
         ("REDIS_CA_FILE", "/nonexistent/ca.pem", "cannot be read"),
         ("REDIS_CA_FILE", "/", "not a file"),
@@ -196,6 +200,7 @@ fn all_problems_come_in_one_error() {
         ("REDIS_MAX_CONNECTIONS", "-1"),
         ("REDIS_COMMAND_TIMEOUT_MS", "abc"),
         ("REDIS_CONNECT_TIMEOUT_MS", "600001"),
+        ("REDIS_DEBUG", "2"),
         ("REDIS_CA_FILE", "/nonexistent/hunter2hunter2.pem"),
     ])
     .to_string();
@@ -213,12 +218,13 @@ fn all_problems_come_in_one_error() {
         "- REDIS_MAX_CONNECTIONS: is -1",
         "- REDIS_COMMAND_TIMEOUT_MS: is not a whole number",
         "- REDIS_CONNECT_TIMEOUT_MS: is 600001",
+        "- REDIS_DEBUG: must be 1 or 0",
         "- REDIS_CA_FILE: the file cannot be read",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(text)), "{text}: {error}");
     }
-    assert_eq!(lines.len(), 13, "{error}");
-    assert!(error.starts_with("the configuration has 13 problems:"), "{error}");
+    assert_eq!(lines.len(), 14, "{error}");
+    assert!(error.starts_with("the configuration has 14 problems:"), "{error}");
 }
 
 #[test]

@@ -170,7 +170,8 @@ async fn replies_that_no_client_could_read_are_refused_and_harm_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shifted_reply_closes_the_connection_and_is_never_handed_out() {
     let server = raptor_testkit::Server::start().await.expect("a server starts");
-    let front = crate::desync::shifting_front(server.addr()).await;
+    let stray = b"*3\r\n$4\r\ntXYZ\r\n$1\r\nR\r\n$5\r\nother\r\n";
+    let front = shifting_front(server.addr(), stray.to_vec()).await;
     let url = format!("redis://127.0.0.1:{}?protocol=2", front.port());
     let client =
         RedisClient::connect(RedisConfig::from_url(&url).expect("a URL")).await.expect("connects");
@@ -191,7 +192,10 @@ async fn a_shifted_reply_closes_the_connection_and_is_never_handed_out() {
 }
 
 /// Forwards, and once, after the first few replies, injects a reply that nobody asked for.
-pub(crate) async fn shifting_front(upstream: std::net::SocketAddr) -> std::net::SocketAddr {
+pub(crate) async fn shifting_front(
+    upstream: std::net::SocketAddr,
+    stray: Vec<u8>,
+) -> std::net::SocketAddr {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let at = listener.local_addr().expect("an address");
@@ -199,7 +203,7 @@ pub(crate) async fn shifting_front(upstream: std::net::SocketAddr) -> std::net::
         let mut first = true;
         while let Ok((client, _)) = listener.accept().await {
             let server = tokio::net::TcpStream::connect(upstream).await.expect("connects");
-            let inject = std::mem::take(&mut first);
+            let stray = std::mem::take(&mut first).then(|| stray.clone());
             let (mut from_client, mut to_client) = client.into_split();
             let (mut from_server, mut to_server) = server.into_split();
             tokio::spawn(async move {
@@ -209,8 +213,9 @@ pub(crate) async fn shifting_front(upstream: std::net::SocketAddr) -> std::net::
                 let (mut buffer, mut replies) = (vec![0; 65_536], 0);
                 while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
                     replies += 1;
-                    if inject && replies == 12 {
-                        let stray = b"*3\r\n$4\r\ntXYZ\r\n$1\r\nR\r\n$5\r\nother\r\n";
+                    if replies == 12
+                        && let Some(stray) = &stray
+                    {
                         let _ = to_client.write_all(stray).await;
                     }
                     if to_client.write_all(&buffer[..n]).await.is_err() {

@@ -4,15 +4,20 @@
 #![allow(clippy::print_stdout, reason = "durations are printed for the reader of a test run")]
 
 mod acl;
+mod acl_tools;
 mod atomic;
 mod atomic_contention;
 mod calls;
+mod captured;
 mod coalescing;
+mod coalescing_callers;
 mod codec;
 mod config;
 mod config_problems;
 mod crypto;
+mod debug_mode;
 mod desync;
+mod distrust;
 mod fixture;
 mod keys;
 mod lost_replies;

@@ -111,7 +111,14 @@ async fn a_policy_says_what_a_family_is_due() {
     assert!(seen.len() > 5, "spread: {seen:?}");
     let error = ttl.set_ttl(&key, 2 * HOUR).await.expect_err("above the longest");
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+    let raw = Key::raw(key.bytes());
+    let error = ttl.set_ttl(&raw, 2 * HOUR).await.expect_err("the same key, of the same family");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
     assert!(ttl.set_ttl(&key, MINUTE).await.expect("below it"));
+    client.command("PERSIST").key(&key).run::<()>().await.expect("PERSIST");
+    let found = ttl.cleanup_expired(Scope::Family(&Family::RATE), Cleanup::Report, 10_000, None);
+    let found = found.await.expect("looks").leaks;
+    assert_eq!(found.iter().map(Key::family).collect::<Vec<_>>(), [Some("rate")]);
     // A family without a policy, and a key without a family: the configured default, no bound.
     let other = client.keys().key(&Family::USAGE, "w", &["p"]).expect("a key");
     for key in [other, Key::raw("raw")] {

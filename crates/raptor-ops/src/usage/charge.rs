@@ -14,10 +14,7 @@ static RECORD: LazyLock<Script> =
     LazyLock::new(|| Script::new("usage.record", include_str!("lua/record.lua")));
 
 /// Charges of the script, any number in one call, of one workspace or several.
-pub(super) struct Record {
-    late_ms: i64,
-    ahead_ms: i64,
-}
+pub(super) struct Record;
 
 /// One event as the script takes it.
 pub(super) struct Charge {
@@ -42,17 +39,12 @@ pub(super) struct Answer {
     pub(super) now_ms: i64,
 }
 
-impl Record {
-    pub(super) fn new(options: &UsageOptions) -> Self {
-        Self { late_ms: options.accept_late_ms(), ahead_ms: options.accept_ahead_ms() }
-    }
-}
-
 impl Charge {
     /// `now_ms` is a pinned clock; `cost` fits the script's numbers.
     pub(super) fn new(
         event: &UsageEvent,
         cost: Cost,
+        options: &UsageOptions,
         now_ms: Option<i64>,
         seen: KeyBlock,
         periods: Vec<KeyBlock>,
@@ -60,6 +52,8 @@ impl Charge {
         let counts = event.counts();
         let mut args = vec![
             now_ms.map_or_else(Bytes::new, ToArg::to_arg),
+            options.accept_late_ms().to_arg(),
+            options.accept_ahead_ms().to_arg(),
             event.id().to_bytes().to_vec().to_arg(),
             event.at_ms().to_arg(),
         ];
@@ -113,7 +107,6 @@ impl Vectorised for Record {
         // Equal first keys begin equal blocks.
         let mut indexes = HashMap::new();
         let mut next = 1_usize;
-        call = call.arg(self.late_ms).arg(self.ahead_ms);
         for charge in charges {
             call = call.args(&charge.args);
             for block in charge.blocks() {

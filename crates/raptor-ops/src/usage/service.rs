@@ -90,8 +90,17 @@ impl UsageService {
     /// [`Config`](ErrorKind::Config) when the options contradict themselves.
     pub fn new(client: RedisClient, options: UsageOptions) -> Result<Self> {
         options.validate()?;
-        let recording = Coalescer::new(Record::new(&options));
+        let recording = Coalescer::new(Record);
         Ok(Self { client, options: Arc::new(options), recording, now: None })
+    }
+
+    /// The same service with other options; events of both ride together.
+    ///
+    /// # Errors
+    /// As of [`UsageService::new`].
+    pub fn with_options(&self, options: UsageOptions) -> Result<Self> {
+        options.validate()?;
+        Ok(Self { options: Arc::new(options), ..self.clone() })
     }
 
     /// The same service for which it is always `now`, for tests and models: the server's clock
@@ -108,7 +117,7 @@ impl UsageService {
     /// event again. A late event goes to the periods of its own time.
     ///
     /// Cost: one round trip; at most one script call, for events that are recorded at the same time
-    /// ride together; some 25 hash updates a period.
+    /// ride together; a read and a write of four hashes a period.
     ///
     /// Cancel-safe for everybody else. Dropped before it was sent it charges nothing; dropped later
     /// it may have charged the event.
@@ -237,7 +246,7 @@ impl UsageService {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let charge = Charge::new(event, cost, self.now_ms(), seen, periods);
+        let charge = Charge::new(event, cost, &self.options, self.now_ms(), seen, periods);
         let answer = self.recording.submit(&self.client, charge).await?;
         recorded(event, cost, &answer)
     }

@@ -5,6 +5,7 @@ mod a11_trace;
 mod acl;
 mod exactness;
 mod hostile_input;
+mod layouts;
 mod lost_replies;
 mod reports;
 mod riding;

@@ -13,8 +13,6 @@ use time::macros::datetime;
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-03-31 12:30:15 UTC);
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
-
 pub(crate) struct Fixture {
     pub(crate) backend: Backend,
     pub(crate) client: RedisClient,
@@ -35,9 +33,7 @@ pub(crate) fn prices() -> PriceBook {
 impl Fixture {
     pub(crate) async fn start() -> Self {
         let backend = Backend::start().await.expect("servers");
-        // Patient: thousands wait here for a server that shares its cores with other tests.
-        let config = RedisConfig::builder().url(backend.url()).command_timeout(PATIENCE);
-        let config = config.build().expect("a config");
+        let config = RedisConfig::from_url(backend.url()).expect("a config");
         let client = RedisClient::connect(config).await.expect("a connection");
         let usage = UsageService::new(client.clone(), UsageOptions::new(prices()))
             .expect("a service")

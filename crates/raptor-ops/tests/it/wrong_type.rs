@@ -4,7 +4,7 @@ use raptor_core::ErrorKind;
 use raptor_ops::usage::{PeriodRule, UsageEvent};
 use raptor_testkit::redis;
 
-use crate::support::{Fixture, NOW, event, id_at};
+use crate::support::{Fixture, NOW, event};
 
 fn attributed(n: u128) -> UsageEvent {
     event(n).user("ann").agent("a").input(7)
@@ -50,23 +50,6 @@ async fn foreign_values_in_a_field_charge_nothing() {
             assert_eq!(f.dump().await, before);
         }
     }
-}
-
-#[tokio::test]
-async fn a_newer_layout_is_refused_by_both_and_left_alone() {
-    let f = Fixture::start().await;
-    let month = "raptorflow:usage:{acme}:2026-03";
-    f.run(redis::cmd("HSET").arg(month).arg("v").arg("2").arg("i").arg("5")).await;
-    let before = f.dump().await;
-    let error = f.usage.record(&attributed(1)).await.expect_err("newer");
-    assert_eq!(error.kind(), ErrorKind::Codec);
-    assert!(error.to_string().contains("newer layout"), "{error}");
-    let period = PeriodRule::MONTH.period_at(NOW).expect("a period");
-    let error = f.usage.report("acme", &period).await.expect_err("newer");
-    assert_eq!(error.kind(), ErrorKind::Codec);
-    assert_eq!(f.dump().await, before);
-    let other = UsageEvent::new("other", "mini").with_id(id_at(NOW, 1)).input(1);
-    let _ = f.usage.record(&other).await.expect("another workspace is not hurt");
 }
 
 #[tokio::test]

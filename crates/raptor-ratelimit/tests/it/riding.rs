@@ -12,11 +12,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::rig::{MINUTE, Random, Rig, START_US, instant, subject};
 
-/// Calls in flight before others gather.
-const IN_FLIGHT: u64 = 4;
+/// Script calls that many requests at the same moment take at most: the first few, and those behind.
+const FEW: u64 = 5;
 
 /// Calls that are made at the same moment: all have been made before the first is looked at again,
-/// so whatever is not sent at once gathers.
+/// so they gather.
 async fn at_once<F>(calls: impl IntoIterator<Item = F>) -> Vec<raptor_core::Result<Decision>>
 where
     F: Future<Output = raptor_core::Result<Decision>>,
@@ -62,7 +62,7 @@ async fn one_hot_key_in_batches_admits_exactly_its_limit() -> Result<()> {
     }
     left.sort_unstable();
     assert!(left.into_iter().eq(100 - 65..100 - 1), "each saw those before it");
-    assert_eq!(rig.script_calls().await? - before, IN_FLIGHT + 1);
+    assert!(rig.script_calls().await? - before <= FEW, "they rode together");
     let calls = (0..64).map(|_| acquire(&rig.service, subject(), &limits, options()));
     let decisions = at_once(calls).await.into_iter().collect::<raptor_core::Result<Vec<_>>>()?;
     assert_eq!(decisions.iter().filter(|decision| decision.is_allowed()).count(), 100 - 65);
@@ -98,7 +98,7 @@ async fn riders_keep_their_own_clock_cost_and_limits() -> Result<()> {
         let slack = if n % 3 == 0 { time::Duration::seconds(30) } else { time::Duration::ZERO };
         assert!(apart <= slack, "{n}: {apart}");
     }
-    assert_eq!(rig.script_calls().await? - before, IN_FLIGHT + 1, "they rode together");
+    assert!(rig.script_calls().await? - before <= FEW, "they rode together");
     Ok(())
 }
 
@@ -122,11 +122,13 @@ async fn one_rider_s_wrong_type_or_damage_is_its_alone() -> Result<()> {
     Ok(())
 }
 
-/// Acceptance 1 of the coalescer, through the service.
+/// Acceptance 1 of the coalescer, through the service. In waves: what all wait for together is work
+/// of the server, whose time counts against everybody's deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_calls_one_percent_on_a_wrong_type_half_of_the_callers_dropped() -> Result<()>
 {
     const USERS: usize = 500;
+    const WAVE: usize = 1_000;
     let rig = Rig::start().await?;
     let limit = Limit::strict(1_000, Duration::from_secs(3_600))?;
     for n in (0..10_000).step_by(100) {
@@ -138,32 +140,34 @@ async fn ten_thousand_calls_one_percent_on_a_wrong_type_half_of_the_callers_drop
         _ => Subject::new(format!("user-{}", n % USERS), "e"),
     };
     let mut random = Random(7);
-    let mut callers: Vec<(usize, JoinHandle<raptor_core::Result<Decision>>)> = Vec::new();
     let (mut dropped, mut waited) = (0, [0_u64; USERS]);
-    for n in 0..10_000 {
-        let limits = [limit.clone()];
-        let call = acquire(&rig.service, who(n)?, &limits, AcquireOptions::default());
-        callers.push((n, tokio::spawn(call)));
-        // Some before they are polled, some while they wait, some in flight, some answered.
-        if random.below(2) == 0 {
-            let (_, victim) = callers.swap_remove(random.below(callers.len() as u64) as usize);
-            victim.abort();
-            dropped += 1;
+    for first in (0..10_000).step_by(WAVE) {
+        let mut callers: Vec<(usize, JoinHandle<raptor_core::Result<Decision>>)> = Vec::new();
+        for n in first..first + WAVE {
+            let limits = [limit.clone()];
+            let call = acquire(&rig.service, who(n)?, &limits, AcquireOptions::default());
+            callers.push((n, tokio::spawn(call)));
+            // Some before they are polled, some while they wait, some in flight, some answered.
+            if random.below(2) == 0 {
+                let at = random.below(callers.len() as u64) as usize;
+                callers.swap_remove(at).1.abort();
+                dropped += 1;
+            }
+            if random.below(50) == 0 {
+                tokio::task::yield_now().await;
+            }
         }
-        if random.below(50) == 0 {
-            tokio::task::yield_now().await;
-        }
-    }
-    assert!((4_500..5_500).contains(&dropped));
-    for (n, caller) in callers {
-        match caller.await? {
-            Err(error) if n % 100 == 0 => assert_eq!(error.kind(), ErrorKind::WrongType, "{n}"),
-            outcome => {
-                assert!(n % 100 != 0 && outcome?.is_allowed(), "{n}");
-                waited[n % USERS] += 1;
+        for (n, caller) in callers {
+            match caller.await? {
+                Err(error) if n % 100 == 0 => assert_eq!(error.kind(), ErrorKind::WrongType, "{n}"),
+                outcome => {
+                    assert!(n % 100 != 0 && outcome?.is_allowed(), "{n}");
+                    waited[n % USERS] += 1;
+                }
             }
         }
     }
+    assert!((4_500..5_500).contains(&dropped));
     for (user, &waited) in waited.iter().enumerate().filter(|(user, _)| user % 100 != 0) {
         let limits = [limit.clone()];
         let next = rig.service.acquire(&who(user)?, &limits, &AcquireOptions::default()).await?;
@@ -173,18 +177,17 @@ async fn ten_thousand_calls_one_percent_on_a_wrong_type_half_of_the_callers_drop
     nothing_is_under_way(&rig).await
 }
 
-/// While anything is left in flight or waiting, fewer of these calls go at once.
+/// Whoever comes now is served, and rides together as at the start.
 async fn nothing_is_under_way(rig: &Rig) -> Result<()> {
     let limits = [Limit::strict(1_000_000, MINUTE)?];
     let call = || acquire(&rig.service, subject(), &limits, AcquireOptions::default());
-    assert!(call().await?.is_allowed());
-    for _ in 0..1_000 {
+    for _ in 0..100 {
         let before = rig.script_calls().await?;
-        for decision in at_once((0..IN_FLIGHT * 2).map(|_| call())).await {
+        for decision in at_once((0..64).map(|_| call())).await {
             assert!(decision?.is_allowed());
         }
         // What dropped callers had sent may still have been on its way.
-        if rig.script_calls().await? - before == IN_FLIGHT + 1 {
+        if rig.script_calls().await? - before <= FEW {
             return Ok(());
         }
     }

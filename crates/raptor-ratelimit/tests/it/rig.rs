@@ -21,9 +21,7 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) async fn start() -> Result<Self> {
         let backend = Backend::start().await?;
-        // Patient: thousands wait here for a server that shares its cores with other tests.
-        let config = RedisConfig::builder().url(backend.url()).command_timeout(MINUTE / 2);
-        let client = RedisClient::connect(config.build()?).await?;
+        let client = RedisClient::connect(RedisConfig::from_url(backend.url())?).await?;
         Ok(Self { backend, service: RateLimitService::new(client) })
     }
 

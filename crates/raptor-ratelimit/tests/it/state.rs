@@ -71,6 +71,23 @@ async fn a_foreign_or_damaged_value_is_a_typed_error_and_no_admission() -> Resul
 }
 
 #[tokio::test]
+async fn a_newer_layout_is_refused_and_left_alone_and_takes_nothing_of_the_other_limits()
+-> Result<()> {
+    let rig = Rig::start().await?;
+    let limits = [Limit::strict(100, MINUTE)?, Limit::strict(100, MINUTE * 2)?];
+    assert!(rig.at(START_US, &limits, 1).await?.is_allowed());
+    let newer = format!("R2S60000000;{};3;2<3$", START_US / SECOND);
+    rig.query::<()>(redis::cmd("SET").arg(key("60s")).arg(&newer)).await?;
+    let before = rig.backend.snapshot().await?;
+    let error = rig.at(START_US, &limits, 1).await.unwrap_err();
+    let error = error.downcast_ref::<raptor_core::Error>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+    assert!(error.to_string().contains("newer"), "{error}");
+    assert!(rig.backend.snapshot().await? == before);
+    Ok(())
+}
+
+#[tokio::test]
 async fn damage_behind_the_head_is_found_when_it_is_reached() -> Result<()> {
     let rig = Rig::start().await?;
     let limits = [Limit::strict(10, MINUTE)?];

@@ -12,8 +12,10 @@
 -- ARGV[8] suffix       what follows "…session~user:{shard}" in the name of KEYS[2]
 -- ARGV[9..] field, value, ...   names with their "f:"
 -- returns {"ok"} | {"dup", id, user, workspace} of the session that is there already
+--       | {"layout"} of the index
 
 local LAYOUT = '1'
+local NEWER = 'v2' -- a member of every index of a newer layout
 local PRUNE = 64
 local session, index = KEYS[1], KEYS[2]
 local idle, absolute, mac = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
@@ -37,6 +39,7 @@ if redis.call('EXISTS', session) == 1 then
   local held = redis.call('HMGET', session, 'id', 'u', 'w')
   return {'dup', held[1] or '', held[2] or '', held[3] or ''}
 end
+if redis.call('ZMSCORE', index, NEWER)[1] then return {'layout'} end
 local ended = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))
 
 local ttl = math.min(idle, absolute)

@@ -7,6 +7,7 @@
 -- returns {"deleted"} | {"none"} | {"layout", version} | {"corrupt"}
 
 local LAYOUT = 1
+local NEWER = 'v2' -- a member of every index of a newer layout
 local session, index_head, mac = KEYS[1], ARGV[2], ARGV[3]
 
 -- Raises what an ACL forbids of a later step before the first write. Not every server can be asked.
@@ -29,10 +30,15 @@ if not tonumber(version) then return {'corrupt'} end
 if tonumber(version) > LAYOUT then return {'layout', version} end
 local seen, idle, absolute, suffix = tonumber(held[2]), tonumber(held[3]), tonumber(held[4]), held[5]
 
-if suffix then need('ZREM', index_head .. suffix, mac) end
+local index = suffix and index_head .. suffix
+if index then
+  need('ZMSCORE', index, NEWER)
+  need('ZREM', index, mac)
+end
 redis.call('UNLINK', session)
 -- A logout does not fail for its index: an entry that stays behind ends with its score.
-if suffix then redis.pcall('ZREM', index_head .. suffix, mac) end
+local scores = index and redis.pcall('ZMSCORE', index, NEWER)
+if scores and not scores.err and not scores[1] then redis.pcall('ZREM', index, mac) end
 
 local alive = seen and idle and absolute and now < math.min(seen + idle, absolute)
 return {alive and 'deleted' or 'none'}

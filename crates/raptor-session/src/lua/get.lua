@@ -9,9 +9,10 @@
 --                      token cannot know; the same slot by the hash tag, and no other family whatever is stored
 -- ARGV[3] mac          the member of the index
 -- returns {"ok", last_seen_ms, deadline_ms, {field, value, ...}} | {"none"} | {"layout", version} | {"corrupt"}
---         or ZSCORE's own error, nothing written
+--         or ZMSCORE's own error, nothing written
 
 local LAYOUT = 1
+local NEWER = 'v2' -- a member of every index of a newer layout
 local PRUNE = 64
 local session, index_head, mac = KEYS[1], ARGV[2], ARGV[3]
 
@@ -42,11 +43,10 @@ if not (seen and idle and absolute and suffix) then return {'corrupt'} end
 
 -- Before the first write, for the index may have another type.
 local index = index_head .. suffix
-local listed = redis.pcall('ZSCORE', index, mac)
-if type(listed) == 'table' then
-  if not listed.err:find('non local key', 1, true) then return listed end
-  listed = false
-end
+local scores = redis.pcall('ZMSCORE', index, mac, NEWER)
+if scores.err and not scores.err:find('non local key', 1, true) then return scores end
+local listed, newer = scores[1], scores[2]
+if newer then return {'layout', NEWER} end
 
 if now >= math.min(seen + idle, absolute) then
   if listed then need('ZREM', index, mac) end

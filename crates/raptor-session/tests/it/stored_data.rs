@@ -20,6 +20,30 @@ async fn a_newer_layout_is_refused_and_left_alone() {
     assert_eq!(f.dump().await, before);
 }
 
+/// An index has no field for its version: a newer one holds a member that no session can be.
+#[tokio::test]
+async fn an_index_of_a_newer_layout_is_refused_and_left_alone_and_stops_no_logout() {
+    let f = Fixture::start().await;
+    let token = create(&f.sessions, "ann").await;
+    let index = f.keys("*session~user:*").await.remove(0);
+    f.run(redis::cmd("ZADD").arg(&index).arg("+inf").arg("v2")).await;
+    let before = f.dump().await;
+    let login = f.sessions.create_session("ann", "acme", &Metadata::new()).await;
+    for error in [login.map(drop), f.sessions.get_session(&token).await.map(drop)] {
+        let error = error.expect_err("newer");
+        assert_eq!(error.kind(), ErrorKind::Codec);
+        assert!(error.to_string().contains("newer layout"), "{error}");
+    }
+    assert_eq!(f.dump().await, before);
+    let eve = create(&f.sessions, "eve").await;
+    assert!(is_alive(&f.sessions, &eve).await, "others are not hurt");
+
+    assert!(f.sessions.delete_session(&token).await.expect("an answer"));
+    let after = f.dump().await;
+    assert_eq!(after.get(&index), before.get(&index));
+    assert!(before.keys().any(|key| key != &index && !after.contains_key(key)), "it is gone");
+}
+
 #[tokio::test]
 async fn foreign_data_under_a_sessions_key_is_a_typed_error() {
     let f = Fixture::start().await;

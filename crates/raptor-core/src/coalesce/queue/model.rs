@@ -49,6 +49,8 @@ struct World {
     left: Vec<usize>,
 }
 
+const AT: At = (0, 0);
+
 fn one(_: &usize) -> Weight {
     Weight { arguments: 1, bytes: 1 }
 }
@@ -56,7 +58,7 @@ fn one(_: &usize) -> Weight {
 impl World {
     fn depart(&mut self, op: usize, limits: &BatchLimits) {
         let goes = |op: &usize| !self.withdrawn.contains(op);
-        match self.queues.depart(0, limits, |other| *other == op, one, goes) {
+        match self.queues.depart(AT, limits, |other| *other == op, one, goes) {
             None => {}
             Some(Departure::Alone(other)) => {
                 assert_eq!(op, other);
@@ -73,17 +75,17 @@ impl World {
 
     fn carry(&mut self, at: usize, limits: &BatchLimits) {
         match self.carriers[at] {
-            Carrier::Flying(riders) => match self.queues.land(0, &self.gate, riders) {
+            Carrier::Flying(riders) => match self.queues.land(AT, &self.gate, riders) {
                 Next::Linger => self.carriers[at] = Carrier::Lingering,
                 Next::Leave => self.carriers[at] = Carrier::Ready,
                 Next::End => drop(self.carriers.remove(at)),
             },
             Carrier::Ready | Carrier::Lingering => {
                 if self.carriers[at] == Carrier::Lingering {
-                    self.queues.end_of_stay(0);
+                    self.queues.end_of_stay(AT);
                 }
                 let goes = |op: &usize| !self.withdrawn.contains(op);
-                let (batch, another) = self.queues.carry(0, limits, one, goes);
+                let (batch, another) = self.queues.carry(AT, limits, one, goes);
                 match batch.len() {
                     0 => drop(self.carriers.remove(at)),
                     riders => self.carriers[at] = Carrier::Flying(riders),
@@ -100,7 +102,7 @@ impl World {
             Step::Arrive => {
                 let op = self.arrived;
                 self.arrived += 1;
-                match self.queues.enter(0, op, limits) {
+                match self.queues.enter(AT, op, limits) {
                     Entry::Boards { .. } => self.boarders.push(op),
                     Entry::Waits => assert!(!self.carriers.is_empty(), "nobody fetches it"),
                     Entry::Refused(_) => panic!("nothing is full"),
@@ -120,15 +122,14 @@ impl World {
                     let op = self.boarders.remove(at);
                     if !self.left.contains(&op) {
                         self.withdrawn.push(op);
+                        self.queues.withdraw(AT, |op| self.withdrawn.contains(op));
                     }
-                    self.queues.sweep(0, |op| self.withdrawn.contains(op));
                 }
             }
             Step::LandAlone if self.alone > 0 => {
                 self.alone -= 1;
-                let carrier = self.queues.land_alone(0, limits);
+                let carrier = self.queues.land_alone(AT, limits);
                 self.carriers.extend(carrier.then_some(Carrier::Ready));
-                self.queues.sweep(0, |op| self.withdrawn.contains(op));
             }
             Step::LandAlone => {}
             Step::Carry(n) => {
@@ -139,7 +140,7 @@ impl World {
             Step::GiveUp(n) => {
                 if let Some(at) = nth(n, self.carriers.len()) {
                     let lingering = self.carriers.remove(at) == Carrier::Lingering;
-                    let another = self.queues.give_up(0, lingering, limits);
+                    let another = self.queues.give_up(AT, lingering, limits);
                     self.carriers.extend(another.then_some(Carrier::Ready));
                 }
             }
@@ -180,7 +181,6 @@ proptest! {
         while world.alone > 0 {
             world.step(&Step::LandAlone, &limits);
         }
-        world.queues.sweep(0, |op| world.withdrawn.contains(op));
         prop_assert!(world.queues.lanes.is_empty());
         prop_assert!(world.left.is_sorted());
         prop_assert_eq!(world.left.len() + world.withdrawn.len(), world.arrived);
@@ -194,12 +194,12 @@ proptest! {
         let weight = |bytes: &usize| Weight { arguments: 1 + bytes / 20, bytes: *bytes };
         let mut queues = Queues::default();
         for bytes in &weights {
-            queues.enter(0, *bytes, &limits);
+            queues.enter(AT, *bytes, &limits);
         }
         let mut left = Vec::new();
         while queues.waiting() > 0 {
-            let lane = queues.lanes.get_mut(&0).expect("somebody waits in it");
-            let batch = lane.take(&limits, weight, |_| true);
+            let lane = queues.lanes.get_mut(&AT).expect("somebody waits in it");
+            let batch = lane.take(&limits, weight, |_| true, &mut Vec::new());
             let bytes: usize = batch.iter().sum();
             let arguments: usize = batch.iter().map(|bytes| weight(bytes).arguments).sum();
             let fits = bytes <= 64 && arguments <= 9 && batch.len() <= 8;
@@ -215,13 +215,13 @@ fn the_gate_opens_when_all_who_are_expected_are_there() {
     let (limits, gate) = (BatchLimits::default(), Gate::default());
     let mut queues = Queues::default();
     let opened = || futures_util::FutureExt::now_or_never(gate.notified()).is_some();
-    assert_eq!(queues.enter(0, 0, &limits), Entry::Boards { others: false });
-    assert_eq!(queues.enter(0, 1, &limits), Entry::Boards { others: false });
-    let departure = queues.depart(0, &limits, |op| *op == 0, one, |_| true);
+    assert_eq!(queues.enter(AT, 0, &limits), Entry::Boards { others: false });
+    assert_eq!(queues.enter(AT, 1, &limits), Entry::Boards { others: false });
+    let departure = queues.depart(AT, &limits, |op| *op == 0, one, |_| true);
     assert_eq!(departure, Some(Departure::Carried { batch: vec![0, 1], another: false }));
-    assert_eq!(queues.land(0, &gate, 2), Next::Linger);
-    assert_eq!(queues.enter(0, 2, &limits), Entry::Waits);
+    assert_eq!(queues.land(AT, &gate, 2), Next::Linger);
+    assert_eq!(queues.enter(AT, 2, &limits), Entry::Waits);
     assert!(!opened());
-    assert_eq!(queues.enter(0, 3, &limits), Entry::Waits);
+    assert_eq!(queues.enter(AT, 3, &limits), Entry::Waits);
     assert!(opened());
 }

@@ -1,0 +1,3 @@
+-- probe: does nothing, so that its framed reply tells whether replies come to their own calls.
+-- returns {"ok"}
+return { 'ok' }
