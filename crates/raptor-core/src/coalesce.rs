@@ -349,7 +349,8 @@ impl<V: Vectorised> Shared<V> {
     ) -> Result<Vec<Result<V::Out>>> {
         let script = self.vectorised.script();
         telemetry::batch_sent(script.name(), ops.len());
-        let mut call = client.script(script).many_slots().divisible(ops.len() > 1);
+        let call = client.script(script).many_slots().divisible(ops.len() > 1);
+        let mut call = call.operations(ops.len());
         if self.vectorised.idempotent() {
             call = call.idempotent();
         }
