@@ -5,6 +5,7 @@
 
 mod authority;
 mod builder;
+mod driver;
 mod env;
 mod number;
 mod problems;
@@ -23,6 +24,7 @@ use crate::error::Result;
 use crate::keys::KeySpace;
 
 pub use builder::RedisConfigBuilder;
+pub use driver::Driver;
 pub use secret::{Credentials, Secret};
 pub use service::Service;
 pub use topology::{DEFAULT_PORT, DEFAULT_SENTINEL_PORT, Endpoint, Protocol, Tls, Topology};
@@ -43,6 +45,7 @@ pub use topology::{DEFAULT_PORT, DEFAULT_SENTINEL_PORT, Endpoint, Protocol, Tls,
 /// | `REDIS_CONNECT_TIMEOUT_MS` | milliseconds, 1 to 600,000 | 3000 |
 /// | `REDIS_DEBUG` | `1` logs every command, without its values; see [`RedisConfigBuilder::debug_commands`] | `0` |
 /// | `RAPTOR_CACHE_URL`, `RAPTOR_SESSION_URL` … | a [`Service`]'s own servers, by [`from_env_for`](Self::from_env_for) | the common ones |
+/// | `RAPTOR_REDIS_DRIVER` | `fred` or `redis`, see [`Driver`] | `fred`, if compiled in |
 /// | `REDIS_CA_FILE` | PEM file of authorities to trust beside the system's | |
 ///
 /// More than one URL, or a token beside a password, is fine as long as they mean the same.
@@ -86,6 +89,7 @@ pub struct RedisConfig {
     command_timeout: Duration,
     connect_timeout: Duration,
     debug_commands: bool,
+    driver: Driver,
 }
 
 impl RedisConfig {
@@ -216,6 +220,12 @@ impl RedisConfig {
     #[must_use]
     pub fn debug_commands(&self) -> bool {
         self.debug_commands
+    }
+
+    /// The client library behind the connections.
+    #[must_use]
+    pub fn driver(&self) -> Driver {
+        self.driver
     }
 }
 

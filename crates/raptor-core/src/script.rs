@@ -28,8 +28,9 @@ use crate::topology::Failure;
 /// `#!lua` line is kept. It may return integers, strings, `nil`, `false`, status and error replies,
 /// doubles, and arrays of these up to 32 deep. Anything that a client could misread is refused with
 /// [`InvalidInput`](ErrorKind::InvalidInput) after the script ran: deeper or circular tables, tables
-/// with a metatable, and the RESP3 types map, set, big number and verbatim string (return arrays).
-/// An error reply nested in an array arrives as its text.
+/// with a metatable, status replies and nested error replies that are not ASCII, and the RESP3 types
+/// map, set, big number and verbatim string (return arrays). An error reply nested in an array
+/// arrives as its text.
 ///
 /// An error that the script raises or returns is never retryable: it may have written before.
 ///

@@ -323,7 +323,9 @@ mod tests {
     #[tokio::test]
     async fn storing_the_same_token_again_is_one_session_and_never_anothers() {
         let server = Server::start().await.expect("a server");
-        let config = RedisConfig::from_url(server.url()).expect("a config");
+        let driver = raptor_testkit::driver().expect("a driver");
+        let config = RedisConfig::builder().url(server.url()).driver(driver);
+        let config = config.build().expect("a config");
         let client = RedisClient::connect(config).await.expect("a connection");
         let peppers = Peppers::parse(&format!("k:{}", "QUFB".repeat(11))).expect("peppers");
         let sessions =

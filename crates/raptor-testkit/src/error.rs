@@ -32,6 +32,14 @@ pub enum Error {
         /// What it names.
         name: String,
     },
+    /// The environment names a client library that cannot be had.
+    #[error("RAPTOR_REDIS_DRIVER={name}: {reason}")]
+    UnknownDriver {
+        /// What it names.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The backend `acl` without a rule.
     #[error(
         "RAPTOR_TEST_BACKEND=acl needs RAPTOR_TEST_ACL_RULE: what the client may do, say `~app:* -@all +get`"

@@ -10,11 +10,16 @@ use raptor::session::{Metadata, Peppers, SessionOptions};
 use raptor_testkit::{Server, redis};
 use tokio::task::JoinSet;
 
+/// Settings on the driver that the test run chose.
+fn config(server: &Server) -> RedisConfig {
+    let driver = raptor_testkit::driver().expect("a driver");
+    RedisConfig::builder().url(server.url()).driver(driver).build().expect("a config")
+}
+
 #[tokio::test]
 async fn services_share_a_client() {
     let server = Server::start().await.expect("a server");
-    let config = RedisConfig::from_url(server.url()).expect("a config");
-    let raptor = Raptor::connect(config).await.expect("a connection");
+    let raptor = Raptor::connect(config(&server)).await.expect("a connection");
 
     let peppers = Peppers::parse("t:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
     let options = SessionOptions::new(peppers.expect("peppers"));
@@ -57,8 +62,7 @@ async fn script_calls(server: &Server) -> u64 {
 async fn calls_of_all_that_was_handed_out_ride_together() {
     const CALLERS: u64 = 64;
     let server = Server::start().await.expect("a server");
-    let config = RedisConfig::from_url(server.url()).expect("a config");
-    let raptor = Raptor::connect(config).await.expect("a connection");
+    let raptor = Raptor::connect(config(&server)).await.expect("a connection");
 
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {

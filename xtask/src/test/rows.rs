@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use raptor_testkit::{ACL_RULE_VARIABLE, AclRule, ENGINE_VARIABLE, Engine};
+use raptor_testkit::{ACL_RULE_VARIABLE, AclRule, DRIVER_VARIABLE, ENGINE_VARIABLE, Engine};
 
 use super::binaries::Binary;
 use crate::engine::describe;
@@ -13,7 +13,11 @@ use crate::{redis70, workspace};
 /// The variable by which tests of services learn their backend.
 const BACKEND_VARIABLE: &str = "RAPTOR_TEST_BACKEND";
 
-const NAMES: [&str; 7] = ["valkey-9.1", "redis-7.0", "cluster", "resp2", "upstash", ACL, "named"];
+const NAMES: [&str; 8] =
+    ["valkey-9.1", "redis-7.0", "cluster", "resp2", "upstash", ACL, DRIVER_REDIS, "named"];
+
+/// The row of the second driver.
+const DRIVER_REDIS: &str = "driver-redis";
 
 /// The row, and the backend, with users who may do little.
 const ACL: &str = "acl";
@@ -33,6 +37,8 @@ pub(crate) enum Scope {
     Integration,
     /// The services' integration tests.
     Services,
+    /// Those of the core and of the services: whatever goes through a driver.
+    Clients,
 }
 
 /// One engine with one backend.
@@ -41,6 +47,7 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) scope: Scope,
     backend: &'static str,
+    driver: &'static str,
     /// What it runs on, or why it does not run.
     pub(crate) engine: Result<Engine, String>,
 }
@@ -52,6 +59,7 @@ impl Row {
             Scope::Everything => "everything",
             Scope::Integration => "integration tests",
             Scope::Services => "services' integration tests",
+            Scope::Clients => "core's and services' integration tests",
         };
         match &self.engine {
             Ok(engine) => format!("{what} on {}", describe(engine)),
@@ -61,14 +69,18 @@ impl Row {
 
     /// Whether this test binary belongs to the row.
     pub(crate) fn takes(&self, binary: &Binary) -> bool {
+        let is_example = binary.package.ends_with("-example");
         match self.scope {
             Scope::Everything => true,
             Scope::Integration => binary.is_integration(),
             Scope::Services => {
                 // An example is no service: it has several, so there is no one rule for it.
-                let is_example = binary.package.ends_with("-example");
                 let is_service = !GROUND.contains(&binary.package.as_str());
                 binary.is_integration() && is_service && !(self.backend == ACL && is_example)
+            }
+            // An example starts a program that chooses its driver itself.
+            Scope::Clients => {
+                binary.is_integration() && !is_example && binary.package != "raptor-testkit"
             }
         }
     }
@@ -93,6 +105,7 @@ impl Row {
             }
         }
         command.env(ENGINE_VARIABLE, &engine.binary).env(BACKEND_VARIABLE, self.backend);
+        command.env(DRIVER_VARIABLE, self.driver);
     }
 }
 
@@ -126,6 +139,7 @@ pub(crate) fn plan(target: &Path, wanted: &[String]) -> Result<Vec<Row>> {
             name: format!("{}-{major}.{minor}.{patch}", engine.name),
             scope: Scope::Everything,
             backend: "standalone",
+            driver: "fred",
             engine: Ok(engine),
         });
     }
@@ -154,6 +168,7 @@ fn matrix(
         name: name.to_owned(),
         scope,
         backend,
+        driver: if name == DRIVER_REDIS { "redis" } else { "fred" },
         engine: engine.clone(),
     };
     let main_name = match &main {
@@ -171,6 +186,7 @@ fn matrix(
     for backend in ["cluster", "resp2", "upstash", ACL] {
         rows.push(row(backend, Scope::Services, backend, &main));
     }
+    rows.push(row(DRIVER_REDIS, Scope::Clients, "standalone", &main));
     if let Some(named) = named {
         let known = |engine: &Result<Engine, String>| {
             engine.as_ref().is_ok_and(|engine| engine.binary == named.binary)
@@ -200,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_a_row_with_a_reason() {
         let rows = matrix(Ok(engine("valkey", (9, 1, 2))), Err("none here".into()), None);
-        assert_eq!(names(&rows), NAMES[..6]);
+        assert_eq!(names(&rows), NAMES[..7]);
         assert_eq!(rows[1].told(), "not run: none here");
     }
 
@@ -218,7 +234,7 @@ mod tests {
         let rows = matrix(Ok(valkey.clone()), Ok(old.clone()), Some(engine("redis", (8, 0, 0))));
         assert_eq!(rows.last().map(|row| row.name.as_str()), Some("named"));
         let rows = matrix(Ok(valkey), Ok(old.clone()), Some(old));
-        assert_eq!(rows.len(), 6);
+        assert_eq!(rows.len(), 7);
     }
 
     #[test]
@@ -248,6 +264,12 @@ mod tests {
         assert!(cluster.takes(&binary("some-example", "it", "test")));
         assert!(rows[1].takes(&binary("raptor-core", "it", "test")));
         assert!(rows[0].takes(&binary("raptor-ops", "raptor_ops", "lib")));
+        let driver = rows.iter().find(|row| row.name == DRIVER_REDIS).expect("a row");
+        assert!(driver.takes(&binary("raptor-core", "it", "test")));
+        assert!(driver.takes(&binary("raptor-ops", "it", "test")));
+        assert!(!driver.takes(&binary("raptor-testkit", "it", "test")));
+        assert!(!driver.takes(&binary("some-example", "it", "test")));
+        assert!(rows.iter().all(|row| (row.driver == "redis") == (row.name == DRIVER_REDIS)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ const SERVICES: [&str; 7] = [
     "raptor-ops",
 ];
 
-/// The one folder that knows the client library.
+/// The one folder that knows the client libraries.
 const DRIVER: &str = "crates/raptor-core/src/driver/";
 
 /// What a package of ours may depend on, of ours; none when it has no place in the house.
@@ -55,13 +55,22 @@ pub(crate) fn check(packages: &[Package], root: &Path, files: &[SourceFile]) -> 
                 );
                 problems.push(Problem::new(&manifest, line(), what));
             }
-            if name == "fred" && package.name != "raptor-core" {
-                let what = "only raptor-core knows fred; use its RedisClient";
+            // The testkit's redis-rs is another than the one under test, on purpose.
+            let knows = match (name, package.name.as_str()) {
+                ("fred", owner) => owner == "raptor-core",
+                ("redis", owner) => {
+                    let is_dev = dependency.kind.as_deref() == Some("dev");
+                    is_dev || ["raptor-core", "raptor-testkit"].contains(&owner)
+                }
+                _ => true,
+            };
+            if !knows {
+                let what = format!("only raptor-core knows {name}; use its RedisClient");
                 problems.push(Problem::new(&manifest, line(), what));
             }
         }
     }
-    problems.extend(files.iter().flat_map(fred_outside_driver));
+    problems.extend(files.iter().flat_map(outside_driver));
     problems
 }
 
@@ -74,23 +83,35 @@ fn line_of(manifest: &str, dependency: &str, files: &[SourceFile]) -> usize {
     file.and_then(|file| file.lines().find(|(_, line)| is_it(line))).map_or(1, |(line, _)| line)
 }
 
-fn fred_outside_driver(file: &SourceFile) -> Vec<Problem> {
-    let path = concat!("fred", "::");
+/// Types of a client library where none belong.
+fn outside_driver(file: &SourceFile) -> Vec<Problem> {
     // A bench holds our figures against the bare library's.
     let control = file.path.contains("/benches/");
     if !file.path.ends_with(".rs") || file.path.starts_with(DRIVER) || control {
         return Vec::new();
     }
-    let uses = |line: &str| {
-        let code = line.split("//").next().unwrap_or_default();
-        code.match_indices(path).any(|(at, _)| {
-            !code[..at].ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before))
+    // Tests and their kits look behind the client by a redis-rs of their own.
+    let ours = file.path.starts_with("crates/") && file.path.contains("/src/");
+    let is_kit = KITS.iter().any(|kit| file.path.starts_with(kit));
+    let libraries: &[_] = if ours && !is_kit { &[FRED, REDIS] } else { &[FRED] };
+    let found = libraries.iter().flat_map(|&path| {
+        file.lines().filter(move |(_, line)| uses(line, path)).map(move |(line, _)| {
+            Problem::new(&file.path, line, format!("the types of `{path}` stay in {DRIVER}"))
         })
-    };
-    file.lines()
-        .filter(|(_, line)| uses(line))
-        .map(|(line, _)| Problem::new(&file.path, line, format!("fred's types stay in {DRIVER}")))
-        .collect()
+    });
+    found.collect()
+}
+
+const FRED: &str = concat!("fred", "::");
+const REDIS: &str = concat!("redis", "::");
+const KITS: [&str; 2] = ["crates/raptor-testkit/", "crates/raptor-bench/"];
+
+/// Whether code, not a comment, begins a path there.
+fn uses(line: &str, path: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    code.match_indices(path).any(|(at, _)| {
+        !code[..at].ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before))
+    })
 }
 
 #[cfg(test)]
@@ -161,5 +182,21 @@ mod tests {
         );
         let control = SourceFile::new("crates/raptor-core/benches/calls/bare.rs", line);
         assert_eq!(found(&[], &[outside, inside, own, control]).len(), 1);
+    }
+
+    #[test]
+    fn redis_rs_is_known_by_the_driver_and_by_what_tests() {
+        let (dev, direct) = (("redis", Some("dev")), ("redis", None));
+        for knows in ["raptor-core", "raptor-testkit"] {
+            assert!(found(&[package(knows, &[direct])], &[]).is_empty(), "{knows}");
+        }
+        assert!(found(&[package("raptor-ops", &[dev])], &[]).is_empty());
+        assert_eq!(found(&[package("raptor-ops", &[direct])], &[]).len(), 1);
+        let seen = |path: &str| found(&[], &[SourceFile::new(path, concat!("redis", "::cmd"))]);
+        assert_eq!(seen("crates/raptor-ops/src/usage.rs").len(), 1);
+        for path in ["src/driver/redis/subscriber.rs", "src/driver/redis.rs", "tests/it/calls.rs"] {
+            assert!(seen(&format!("crates/raptor-core/{path}")).is_empty(), "{path}");
+        }
+        assert!(seen("crates/raptor-testkit/src/server.rs").is_empty());
     }
 }

@@ -17,8 +17,8 @@ use crate::workspace::{Metadata, root};
 
 /// Check the house rules; every finding names the file, the line and what to do
 ///
-///   arrows     a service depends on raptor-core and on no other crate of ours; fred's types stay
-///              in raptor-core/src/driver
+///   arrows     a service depends on raptor-core and on no other crate of ours; fred's and redis-rs'
+///              types stay in raptor-core/src/driver
 ///   headers    every .rs file begins with `//!`, stays below 450 lines and has a telling name; no
 ///              unfinished code, no ignored tests
 ///   lua        every script's header names its KEYS, its ARGV and what it returns, as used

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::number::{CONNECTIONS, TIMEOUT_MS, TTL_S};
 use super::problems::Problems;
 use super::servers::{Servers, TokenUse, UrlSetting};
-use super::{Protocol, RedisConfig, Secret, Tls};
+use super::{Driver, Protocol, RedisConfig, Secret, Tls};
 use crate::error::Result;
 use crate::keys::{DEFAULT_PREFIX, KeySpace, prefix_flaw};
 
@@ -46,6 +46,7 @@ pub(super) struct Builder {
     pub(super) connect_timeout: Option<Setting<u64>>,
     pub(super) debug_commands: Option<Setting<bool>>,
     pub(super) ca_file: Option<Setting<PathBuf>>,
+    pub(super) driver: Option<Setting<Driver>>,
     pub(super) problems: Problems,
 }
 
@@ -157,6 +158,13 @@ impl RedisConfigBuilder {
         self
     }
 
+    /// The client library behind the connections (default fred, if compiled in). One that is not
+    /// compiled in is a problem that names its feature.
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.0.driver = Some(Setting { name: "driver", value: driver.compiled() });
+        self
+    }
+
     /// Checks everything. Reads the CA file, if one is set; otherwise does no I/O.
     ///
     /// # Errors
@@ -177,6 +185,7 @@ impl Builder {
             connect_timeout: None,
             debug_commands: None,
             ca_file: None,
+            driver: None,
             problems: Problems::default(),
         }
     }
@@ -202,6 +211,7 @@ impl Builder {
                 problems.add(ca_name, "is set, but the URL asks for no TLS; use rediss://");
             }
         }
+        let driver = value(self.driver, &mut problems).unwrap_or_default();
         match (server, key_space) {
             (Some(server), Some(key_space)) if problems.is_empty() => Ok(RedisConfig {
                 topology: server.topology,
@@ -215,6 +225,7 @@ impl Builder {
                 command_timeout: Duration::from_millis(command_timeout),
                 connect_timeout: Duration::from_millis(connect_timeout),
                 debug_commands,
+                driver,
             }),
             _ => Err(problems.into_error()),
         }

@@ -3,11 +3,11 @@
 use std::env::VarError;
 use std::path::PathBuf;
 
-use super::Secret;
 use super::builder::{Builder, Setting};
 use super::number::{CONNECTIONS, Range, TIMEOUT_MS, TTL_S};
 use super::problems::text_flaw;
 use super::servers::{Servers, TokenUse, UrlSetting};
+use super::{Driver, Secret};
 
 /// The variables that say where the servers are.
 pub(super) struct Names {
@@ -89,6 +89,10 @@ pub(super) fn gather(names: &Names, lookup: impl Fn(&str) -> Result<String, VarE
             None => Ok(PathBuf::from(path)),
         }),
     });
+    let driver = text("RAPTOR_REDIS_DRIVER").map(|driver| Setting {
+        name: driver.name,
+        value: driver.value.and_then(|name| Driver::read(&name)),
+    });
 
     builder.servers.urls = urls;
     builder.servers.tokens = tokens;
@@ -100,6 +104,7 @@ pub(super) fn gather(names: &Names, lookup: impl Fn(&str) -> Result<String, VarE
         connect_timeout,
         debug_commands,
         ca_file,
+        driver,
         ..builder
     }
 }

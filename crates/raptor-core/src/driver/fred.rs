@@ -25,6 +25,7 @@ use tokio::task::AbortHandle;
 
 use super::{
     Answer, ConnectError, Connection, Event, Request, SendError, ServerError, Subscriber, Target,
+    tcp,
 };
 use crate::config::{Endpoint, Protocol};
 use crate::reply::Reply;
@@ -155,13 +156,9 @@ fn connection_config(connect_timeout: Duration) -> ConnectionConfig {
         reconnect_on_auth_error: false,
         tcp: TcpConfig {
             nodelay: Some(true),
-            keepalive: Some(
-                socket2::TcpKeepalive::new()
-                    .with_time(Duration::from_secs(15))
-                    .with_interval(Duration::from_secs(5)),
-            ),
+            keepalive: Some(tcp::keepalive()),
             #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-            user_timeout: Some(Duration::from_secs(10)),
+            user_timeout: Some(tcp::USER_TIMEOUT),
             ..TcpConfig::default()
         },
         ..ConnectionConfig::default()

@@ -2,10 +2,19 @@
 //!
 //! A driver sends a batch and gives its answers in order, or says what became of the batch. It has
 //! no retries, no topology, no deadlines: those are [`crate::supervisor`]'s and
-//! [`crate::topology`]'s. A second library is a second file beside `fred.rs`.
+//! [`crate::topology`]'s. Each library is a file of its own, `fred.rs` and `redis.rs`, and a feature.
 
+#[cfg(feature = "driver-fred")]
 mod fred;
+#[cfg(feature = "driver-redis")]
+mod redis;
+mod tcp;
+#[cfg(test)]
+mod tests;
 mod tls;
+
+#[cfg(not(any(feature = "driver-fred", feature = "driver-redis")))]
+compile_error!("raptor-core needs a driver: enable its feature `driver-fred` or `driver-redis`");
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +25,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub(crate) use self::tls::client_config as tls_config;
-use crate::config::{Credentials, Endpoint, Protocol};
+use crate::config::{Credentials, Driver, Endpoint, Protocol};
 use crate::reply::Reply;
 
 /// One command as it goes to a server.
@@ -98,14 +107,24 @@ pub(crate) struct Target {
     pub(crate) database: u8,
     pub(crate) protocol: Protocol,
     pub(crate) connect_timeout: Duration,
+    pub(crate) driver: Driver,
+}
+
+impl Target {
+    /// The configuration has no such driver; this says so all the same.
+    #[cfg(not(all(feature = "driver-fred", feature = "driver-redis")))]
+    fn no_driver(&self) -> ConnectError {
+        let feature = self.driver.feature();
+        ConnectError { message: format!("{feature} is not compiled in"), refused: None }
+    }
 }
 
 /// One live connection to one server.
 pub(crate) trait Connection: Send + Sync {
     /// Sends `batch`, contiguously, at the first poll; gives one answer a request, in order.
     ///
-    /// Dropping the future before its first poll sends nothing; dropping it later only forgets the
-    /// answers. Nothing is ever sent twice.
+    /// Dropping the future before its first poll sends nothing; dropping it later forgets the
+    /// answers, and may keep what is still queued from being sent. Nothing is ever sent twice.
     fn send<'a>(&'a self, batch: &'a [Request]) -> BoxFuture<'a, Result<Vec<Answer>, SendError>>;
 
     /// Resolves when the connection has ended, for whatever reason.
@@ -135,7 +154,14 @@ pub(crate) trait Subscriber: Send {
 
 /// Connects to one server.
 pub(crate) async fn connect(target: &Target) -> Result<Arc<dyn Connection>, ConnectError> {
-    Ok(Arc::new(fred::FredConnection::connect(target).await?))
+    match target.driver {
+        #[cfg(feature = "driver-fred")]
+        Driver::Fred => Ok(Arc::new(fred::FredConnection::connect(target).await?)),
+        #[cfg(feature = "driver-redis")]
+        Driver::Redis => Ok(Arc::new(redis::RedisConnection::connect(target).await?)),
+        #[cfg(not(all(feature = "driver-fred", feature = "driver-redis")))]
+        _ => Err(target.no_driver()),
+    }
 }
 
 /// Connects to one server and subscribes to `channels`; returns once it has confirmed that.
@@ -143,5 +169,12 @@ pub(crate) async fn connect_subscriber(
     target: &Target,
     channels: Vec<String>,
 ) -> Result<Box<dyn Subscriber>, ConnectError> {
-    Ok(Box::new(fred::FredSubscriber::connect(target, channels).await?))
+    match target.driver {
+        #[cfg(feature = "driver-fred")]
+        Driver::Fred => Ok(Box::new(fred::FredSubscriber::connect(target, channels).await?)),
+        #[cfg(feature = "driver-redis")]
+        Driver::Redis => Ok(Box::new(redis::RedisSubscriber::connect(target, channels).await?)),
+        #[cfg(not(all(feature = "driver-fred", feature = "driver-redis")))]
+        _ => Err(target.no_driver()),
+    }
 }

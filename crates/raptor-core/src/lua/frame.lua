@@ -16,6 +16,10 @@ local function unsafe(value, depth)
   if value.set ~= nil then return 'a table with the field set' end
   if value.big_number ~= nil then return 'a table with the field big_number' end
   if value.verbatim_string ~= nil then return 'a table with the field verbatim_string' end
+  -- Sent as a line, which clients read as text: other bytes end or wedge the connection. The outermost
+  -- error is not, see below.
+  local line = depth > 1 and value.err or value.ok
+  if type(line) == 'string' and string.find(line, '[\128-\255]') then return 'a status that is not ASCII' end
   local i = 1
   local inner = value[1]
   while inner ~= nil do

@@ -78,6 +78,7 @@ impl Topology {
             database: config.database(),
             protocol: config.protocol(),
             connect_timeout: config.connect_timeout(),
+            driver: config.driver(),
         };
         let connections = config.max_connections();
         Ok(match config.topology() {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use raptor_core::{ErrorKind, Key, RedisClient, RedisConfig, Script};
+use raptor_core::{ErrorKind, Key, RedisClient, Script};
 use raptor_testkit::{AclRule, Backend, Cluster, Sentinel, Server, redis};
 use tokio::time::Instant;
+
+use crate::fixture;
 
 const DOCUMENT: &str = include_str!("../../../../docs/acl.md");
 const BARE: &str = "~k:* resetchannels -@all +eval +evalsha +incr";
@@ -30,7 +32,7 @@ async fn allow(servers: &[Server], rule: &AclRule) {
 
 async fn connect(url: &str) -> raptor_core::Result<RedisClient> {
     let url = url.replacen("://", &format!("://{}@", AclRule::userinfo()), 1);
-    RedisClient::connect(RedisConfig::from_url(url)?).await
+    RedisClient::connect(fixture::config(url)).await
 }
 
 #[tokio::test]
@@ -38,8 +40,7 @@ async fn a_server_needs_no_more_than_scripts_and_a_refused_ping_is_a_sign_of_lif
     let backend = Backend::with_acl(&AclRule::parse(BARE)).await.expect("a server");
     for protocol in [2, 3] {
         let url = format!("{}?protocol={protocol}", backend.url());
-        let config = RedisConfig::from_url(url).expect("a config");
-        let client = RedisClient::connect(config).await.expect("connects");
+        let client = fixture::client(&url).await;
         counted(&client).await.expect("counts");
         backend.query::<()>(redis::cmd("ACL").arg("LOG").arg("RESET")).await.expect("resets");
         let connections = connections(&backend).await;
@@ -73,9 +74,7 @@ async fn connections(backend: &Backend) -> Vec<String> {
 #[tokio::test]
 async fn without_eval_or_evalsha_a_script_is_a_typed_error() {
     let backend = Backend::with_acl(&AclRule::parse(BARE)).await.expect("a server");
-    let client = RedisClient::connect(RedisConfig::from_url(backend.url()).expect("a config"))
-        .await
-        .expect("connects");
+    let client = fixture::client(&backend.url()).await;
     for (word, less) in AclRule::parse(BARE).each_without() {
         backend.query::<()>(redis::cmd("SCRIPT").arg("FLUSH")).await.expect("flushes");
         backend.query::<()>(&less.command()).await.expect("a user");

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use raptor_core::atomic::{Increment, Removal, Swap};
 use raptor_core::ttl::{Cleanup, Refresh, RefreshIf, Scope, Ttl, TtlPolicy};
-use raptor_core::{
-    Codec, ErrorKind, Expiry, Incoming, Key, RedisClient, RedisConfig, Reply, Result, Script,
-};
+use raptor_core::{Codec, ErrorKind, Expiry, Incoming, Key, RedisClient, Reply, Result, Script};
 use raptor_testkit::{AclRule, Backend, redis};
+
+use crate::fixture;
 
 const DOCUMENT: &str = include_str!("../../../../docs/acl.md");
 const HOUR: Duration = Duration::from_secs(3600);
@@ -91,7 +91,7 @@ impl Fixture {
         let backend = Backend::with_acl(&AclRule::parse("-@all")).await.expect("a server");
         let client = async |url: String| {
             // So that the prefix of a cleanup is the application's.
-            let config = RedisConfig::builder().url(url).key_prefix("app:");
+            let config = fixture::settings(url).key_prefix("app:");
             RedisClient::connect(config.build().expect("a config")).await.expect("connects")
         };
         let admin = client(backend.nodes()[0].url()).await;
@@ -310,7 +310,7 @@ async fn a_subscription_needs_its_channel_and_subscribe_and_no_ping() {
         let log: redis::Value = f.backend.query(redis::cmd("ACL").arg("LOG")).await.expect("a log");
         format!("{log:?}").contains("ping")
     };
-    crate::fixture::until(Duration::from_secs(20), "a PING", refused).await.expect("asked");
+    fixture::until(Duration::from_secs(20), "a PING", refused).await.expect("asked");
     f.admin.command("PUBLISH").arg("app:news").arg("x").run::<()>().await.expect("PUBLISH");
     let message = Incoming::Message { channel: "app:news".into(), payload: "x".into() };
     assert_eq!(subscription.next().await, Some(message), "no gap");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use raptor_core::config::Protocol;
-use raptor_core::{ErrorKind, Key, RedisClient, RedisConfig, Reply, Script};
+use raptor_core::{ErrorKind, Key, RedisClient, Reply, Script};
 use raptor_testkit::{Server, TlsFront, UpstashFront};
 
 use crate::fixture;
@@ -49,8 +49,8 @@ async fn password_and_acl_user() {
         let url = format!("redis://app:s3cr%3Aet%40x@{at}?protocol={protocol}");
         set_and_get(&fixture::client(&url).await).await;
         for bad in ["redis://:wrong-pw@", "redis://app:wrong-pw@", "redis://"] {
-            let config = RedisConfig::from_url(format!("{bad}{at}?protocol={protocol}"));
-            let error = match RedisClient::connect(config.expect("a good URL")).await {
+            let config = fixture::config(format!("{bad}{at}?protocol={protocol}"));
+            let error = match RedisClient::connect(config).await {
                 Err(error) => error,
                 // Without credentials RESP2 connects, and the first call is refused.
                 Ok(client) => client
@@ -70,13 +70,13 @@ async fn password_and_acl_user() {
 async fn tls_with_a_custom_ca() {
     let server = Server::start().await.expect("a server starts");
     let front = TlsFront::start(server.addr()).await.expect("a TLS front starts");
-    let config = RedisConfig::builder().url(front.url()).ca_file(front.ca_file());
+    let config = fixture::settings(front.url()).ca_file(front.ca_file());
     let client = RedisClient::connect(config.build().expect("good settings")).await;
     set_and_get(&client.expect("connects")).await;
     // Our connector names its crypto provider: none was installed for the process, and two of them
     // in one build cannot make it panic.
     assert!(rustls::crypto::CryptoProvider::get_default().is_none());
-    let untrusting = RedisConfig::builder().url(front.url()).build().expect("good settings");
+    let untrusting = fixture::config(front.url());
     let error = RedisClient::connect(untrusting).await.expect_err("an unknown CA is refused");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
 }
@@ -85,8 +85,7 @@ async fn tls_with_a_custom_ca() {
 async fn upstash_by_url_and_token() {
     let server = Server::start().await.expect("a server starts");
     let front = UpstashFront::start_tls(server.addr(), "t0ken-of-upstash").await.expect("starts");
-    let config = RedisConfig::builder()
-        .url(front.url())
+    let config = fixture::settings(front.url())
         .token("t0ken-of-upstash")
         .ca_file(front.ca_file().expect("behind TLS"))
         .build()
@@ -152,7 +151,22 @@ async fn errors_are_typed() {
     assert_eq!(shape.kind(), ErrorKind::Codec);
     let two = client.command("MGET").key(&Key::raw("{a}1")).key(&Key::raw("{b}1"));
     assert_eq!(two.run::<Reply>().await.expect_err("two slots").kind(), ErrorKind::InvalidInput);
-    for name in ["SUBSCRIBE", "BLPOP", "MULTI", "CLIENT", "EVAL", "CONFIG", "MONITOR", "HELLO"] {
+    for name in [
+        "SUBSCRIBE",
+        "PSUBSCRIBE",
+        "SSUBSCRIBE",
+        "UNSUBSCRIBE",
+        "SUNSUBSCRIBE",
+        "CLIENT",
+        "HELLO",
+        "MONITOR",
+        "RESET",
+        "QUIT",
+        "BLPOP",
+        "MULTI",
+        "EVAL",
+        "CONFIG",
+    ] {
         let refused = client.command(name).arg("x").run::<Reply>().await.expect_err(name);
         assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{name}");
     }
@@ -249,7 +263,7 @@ async fn a_password_of_any_bytes_is_a_password() {
     set.arg("SET").arg("requirepass").arg(password);
     server.query::<()>(&set).await.expect("CONFIG");
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
-        let config = RedisConfig::builder().url(server.url()).token(password).protocol(protocol);
+        let config = fixture::settings(server.url()).token(password).protocol(protocol);
         let client = RedisClient::connect(config.build().expect("good settings")).await;
         set_and_get(&client.expect("connects")).await;
     }
@@ -296,8 +310,7 @@ async fn a_closed_client_says_so() {
 async fn a_single_server_is_no_cluster() {
     let server = Server::start().await.expect("a server starts");
     let url = format!("redis-cluster://127.0.0.1:{}", server.port());
-    let config = RedisConfig::from_url(&url).expect("a good URL");
-    let error = RedisClient::connect(config).await.expect_err("not a cluster");
+    let error = RedisClient::connect(fixture::config(url)).await.expect_err("not a cluster");
     assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
     assert!(error.to_string().contains("redis://"), "{error}");
 }

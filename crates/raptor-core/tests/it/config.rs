@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use raptor_core::config::{Endpoint, Protocol, RedisConfig, Topology};
+use raptor_core::config::{Driver, Endpoint, Protocol, RedisConfig, Topology};
 use raptor_core::{Error, ErrorKind, Result};
 
 pub(crate) const SECRET: &str = "hunter2hunter2";
@@ -64,6 +64,19 @@ fn defaults_are_those_documented() {
     assert_eq!(config.command_timeout(), Duration::from_millis(2000));
     assert_eq!(config.connect_timeout(), Duration::from_millis(3000));
     assert!(!config.debug_commands());
+    let fred = Driver::Fred.is_compiled();
+    assert_eq!(config.driver(), if fred { Driver::Fred } else { Driver::Redis });
+}
+
+#[test]
+fn every_driver_that_is_compiled_in_can_be_chosen() {
+    for driver in [Driver::Fred, Driver::Redis].into_iter().filter(|driver| driver.is_compiled()) {
+        let url = ("REDIS_URL", "redis://h");
+        let config = good(&[url, ("RAPTOR_REDIS_DRIVER", &driver.to_string())]);
+        assert_eq!(config.driver(), driver);
+        let config = RedisConfig::builder().url("redis://h").driver(driver).build();
+        assert_eq!(config.expect("good settings").driver(), driver);
+    }
 }
 
 #[test]

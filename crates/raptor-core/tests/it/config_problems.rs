@@ -1,7 +1,7 @@
 //! Configuration that is wrong: each problem named, all of them at once, and no secret shown.
 
 use proptest::prelude::*;
-use raptor_core::config::RedisConfig;
+use raptor_core::config::{Driver, RedisConfig};
 
 use crate::config::{SECRET, bad, file, from, good, login, shown};
 
@@ -103,6 +103,9 @@ fn each_bad_value_is_named_with_what_is_wrong() {
         ("REDIS_DEBUG", "1 ", "white space"),
         ("REDIS_DEBUG", "hunter2hunter2", "must be 1 or 0"),
         ("REDIS_DEBUG", "TRUE", "must be 1 or 0"),
+        ("RAPTOR_REDIS_DRIVER", "", "empty"),
+        ("RAPTOR_REDIS_DRIVER", "fred ", "white space"),
+        ("RAPTOR_REDIS_DRIVER", "Fred", "neither fred nor redis"),
         ("REDIS_CA_FILE", "", "empty"),
         ("REDIS_CA_FILE", "/nonexistent/ca.pem", "cannot be read"),
         ("REDIS_CA_FILE", "/", "not a file"),
@@ -201,6 +204,7 @@ fn all_problems_come_in_one_error() {
         ("REDIS_COMMAND_TIMEOUT_MS", "abc"),
         ("REDIS_CONNECT_TIMEOUT_MS", "600001"),
         ("REDIS_DEBUG", "2"),
+        ("RAPTOR_REDIS_DRIVER", "hunter2hunter2"),
         ("REDIS_CA_FILE", "/nonexistent/hunter2hunter2.pem"),
     ])
     .to_string();
@@ -219,12 +223,27 @@ fn all_problems_come_in_one_error() {
         "- REDIS_COMMAND_TIMEOUT_MS: is not a whole number",
         "- REDIS_CONNECT_TIMEOUT_MS: is 600001",
         "- REDIS_DEBUG: must be 1 or 0",
+        "- RAPTOR_REDIS_DRIVER: is neither fred nor redis",
         "- REDIS_CA_FILE: the file cannot be read",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(text)), "{text}: {error}");
     }
-    assert_eq!(lines.len(), 14, "{error}");
-    assert!(error.starts_with("the configuration has 14 problems:"), "{error}");
+    assert_eq!(lines.len(), 15, "{error}");
+    assert!(error.starts_with("the configuration has 15 problems:"), "{error}");
+}
+
+#[test]
+fn a_driver_that_is_not_compiled_in_names_its_feature() {
+    for driver in [Driver::Fred, Driver::Redis].into_iter().filter(|driver| !driver.is_compiled()) {
+        let feature = driver.feature();
+        let flaw = format!("{driver} is not compiled in; enable raptor-core's feature {feature}");
+        let error = bad(&[("RAPTOR_REDIS_DRIVER", &driver.to_string()), ("REDIS_URL", "x")]);
+        assert!(error.to_string().contains("2 problems"), "with the others: {error}");
+        assert!(error.to_string().contains(&format!("- RAPTOR_REDIS_DRIVER: {flaw}")), "{error}");
+        let error = RedisConfig::builder().url("redis://h").driver(driver).build();
+        let error = error.expect_err("not there").to_string();
+        assert!(error.contains(&format!("- driver: {flaw}")), "{error}");
+    }
 }
 
 #[test]

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use raptor_core::{ErrorKind, Expiry, Family, Key, RedisClient, RedisConfig, Reply, Script};
+use raptor_core::{ErrorKind, Expiry, Family, Key, RedisClient, Reply, Script};
 use raptor_testkit::{Server, redis};
 
 use crate::captured::{Captured, Logged};
+use crate::fixture;
 
 /// Stands in each key part, value, channel and password.
 const SECRET: &str = "hunter2";
 
 async fn client(server: &Server, debug: bool) -> RedisClient {
-    let config = RedisConfig::builder().url(server.url()).debug_commands(debug);
+    let config = fixture::settings(server.url()).debug_commands(debug);
     RedisClient::connect(config.build().expect("a config")).await.expect("connects")
 }
 
@@ -142,7 +143,7 @@ async fn no_log_holds_a_key_part_a_value_or_a_password_also_where_an_error_quote
         let outcome = client.command("GET").key(&key).run::<Reply>().await;
         outcome.is_err_and(|error| error.kind() == ErrorKind::Auth)
     };
-    crate::fixture::until(Duration::from_secs(20), "a refusal", refused).await.expect("refused");
+    fixture::until(Duration::from_secs(20), "a refusal", refused).await.expect("refused");
     let text = log.text();
     assert!(text.contains("test.quoting") && text.contains("outcome=\"server\""), "{text}");
     assert!(text.contains("outcome=\"auth\"") && text.contains("connection lost"), "{text}");
@@ -153,7 +154,7 @@ async fn no_log_holds_a_key_part_a_value_or_a_password_also_where_an_error_quote
 async fn nothing_is_logged_when_it_is_off() {
     let log = Captured::start();
     let server = server().await;
-    for client in [client(&server, false).await, crate::fixture::client(&server.url()).await] {
+    for client in [client(&server, false).await, fixture::client(&server.url()).await] {
         let key = key(&client, "a");
         client.command("SET").key(&key).arg(SECRET).run::<()>().await.expect("SET");
         client.get(&key).await.expect("reads");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use raptor_core::{Key, RedisClient, RedisConfig, Reply, Script};
+use raptor_core::{Key, RedisClient, Reply, Script};
 use raptor_testkit::Cluster;
 
 use crate::fixture;
@@ -147,6 +147,9 @@ async fn replies_that_no_client_could_read_are_refused_and_harm_nobody() {
             "local t = {} t[1] = t return t",
             "local t = {} for _ = 1, 5000 do t = {t} end return t",
             "redis.setresp(3) return {map = {[{1, 2}] = 1}}",
+            "return {1, {ok = '\\255'}}",
+            "return {1, {err = 'ERR \\255'}}",
+            "return redis.status_reply('\\255')",
             "return setmetatable({}, {__index = function() error({err = 'TRYAGAIN x'}) end})",
             "error(setmetatable({}, {__tostring = function() return 'x' end}))",
         ] {
@@ -173,8 +176,7 @@ async fn a_shifted_reply_closes_the_connection_and_is_never_handed_out() {
     let stray = b"*3\r\n$4\r\ntXYZ\r\n$1\r\nR\r\n$5\r\nother\r\n";
     let front = shifting_front(server.addr(), stray.to_vec()).await;
     let url = format!("redis://127.0.0.1:{}?protocol=2", front.port());
-    let client =
-        RedisClient::connect(RedisConfig::from_url(&url).expect("a URL")).await.expect("connects");
+    let client = fixture::client(&url).await;
     let echo = Arc::new(Script::new("test.echo", "return ARGV[1]"));
     let mut shifted = 0;
     for round in 0..40 {

@@ -2,11 +2,21 @@
 
 use std::time::Duration;
 
+use raptor_core::config::RedisConfigBuilder;
 use raptor_core::{RedisClient, RedisConfig};
 use raptor_testkit::{Proxy, Server};
 
+/// Settings on the driver that the test run chose.
+pub(crate) fn settings(url: impl Into<String>) -> RedisConfigBuilder {
+    RedisConfig::builder().url(url).driver(raptor_testkit::driver().expect("a driver"))
+}
+
+pub(crate) fn config(url: impl Into<String>) -> RedisConfig {
+    settings(url).build().expect("good settings")
+}
+
 pub(crate) async fn client(url: &str) -> RedisClient {
-    RedisClient::connect(RedisConfig::from_url(url).expect("a good URL")).await.expect("connects")
+    RedisClient::connect(config(url)).await.expect("connects")
 }
 
 /// A server, and a client of it.

@@ -1,14 +1,14 @@
 //! The rule of docs/acl.md is enough, and each word of it is needed: without one the first operation that needs it
 //! ends in a typed error and has charged nothing.
 
-use raptor_core::{ErrorKind, RedisClient, RedisConfig, Result};
+use raptor_core::{ErrorKind, RedisClient, Result};
 use raptor_ops::usage::{
     Dimension, PeriodRule, Recorded, UsageEvent, UsageOptions, UsageReport, UsageService,
 };
 use raptor_testkit::{AclRule, Backend, redis};
 use tokio::task::JoinSet;
 
-use crate::support::{NOW, event, period, prices};
+use crate::support::{NOW, config, event, period, prices};
 
 const DOCUMENT: &str = include_str!("../../../../docs/acl.md");
 
@@ -56,8 +56,7 @@ impl Fixture {
         let rule = AclRule::documented(DOCUMENT, "raptor-ops").expect("a rule");
         let backend = Backend::with_acl(&rule).await.expect("a server");
         let service = async |url: String| {
-            let config = RedisConfig::from_url(url).expect("a config");
-            let client = RedisClient::connect(config).await.expect("a connection");
+            let client = RedisClient::connect(config(url)).await.expect("a connection");
             let usage = UsageService::new(client, UsageOptions::new(prices())).expect("a service");
             usage.pinned_at(NOW)
         };

@@ -1,17 +1,16 @@
 //! A reply that is lost: the same event recorded again is charged once.
 
-use raptor_core::{ErrorKind, RedisClient, RedisConfig};
+use raptor_core::{ErrorKind, RedisClient};
 use raptor_ops::usage::{PeriodRule, Recorded, UsageEvent, UsageOptions, UsageService};
 use raptor_testkit::{Proxy, Server};
 
-use crate::support::{NOW, event, id_at, period, prices};
+use crate::support::{NOW, config, event, id_at, period, prices};
 
 #[tokio::test]
 async fn a_repeat_after_a_lost_reply_charges_once() {
     let server = Server::start().await.expect("a server");
     let proxy = Proxy::start(server.addr()).await.expect("a proxy");
-    let config = RedisConfig::from_url(proxy.url()).expect("a config");
-    let client = RedisClient::connect(config).await.expect("a connection");
+    let client = RedisClient::connect(config(proxy.url())).await.expect("a connection");
     let usage = UsageService::new(client, UsageOptions::new(prices())).expect("a service");
     let usage = usage.pinned_at(NOW);
     // So that the server knows the script, and the call whose reply is lost has run.
@@ -41,8 +40,7 @@ async fn a_lost_batch_is_charged_once_whoever_rode_records_again() {
     for (needle, least) in [(&b"EVALSHA"[..], 1), (b"{w-200}", 2)] {
         let server = Server::start().await.expect("a server");
         let proxy = Proxy::start(server.addr()).await.expect("a proxy");
-        let config = RedisConfig::from_url(proxy.url()).expect("a config");
-        let client = RedisClient::connect(config).await.expect("a connection");
+        let client = RedisClient::connect(config(proxy.url())).await.expect("a connection");
         let usage = UsageService::new(client, UsageOptions::new(prices())).expect("a service");
         let usage = usage.pinned_at(NOW);
         let _ = usage.record(&event(1_000)).await.expect("charged");

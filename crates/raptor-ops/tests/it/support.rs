@@ -30,11 +30,16 @@ pub(crate) fn prices() -> PriceBook {
         .with_price("free", ModelPrice::FREE)
 }
 
+/// Settings on the driver that the test run chose.
+pub(crate) fn config(url: impl Into<String>) -> RedisConfig {
+    let driver = raptor_testkit::driver().expect("a driver");
+    RedisConfig::builder().url(url).driver(driver).build().expect("a config")
+}
+
 impl Fixture {
     pub(crate) async fn start() -> Self {
         let backend = Backend::start().await.expect("servers");
-        let config = RedisConfig::from_url(backend.url()).expect("a config");
-        let client = RedisClient::connect(config).await.expect("a connection");
+        let client = RedisClient::connect(config(backend.url())).await.expect("a connection");
         let usage = UsageService::new(client.clone(), UsageOptions::new(prices()))
             .expect("a service")
             .pinned_at(NOW);

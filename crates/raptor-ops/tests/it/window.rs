@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use raptor_core::{ErrorKind, RedisClient, RedisConfig};
+use raptor_core::{ErrorKind, RedisClient};
 use raptor_ops::usage::{
     OutOfWindow, PeriodRule, Recorded, UsageEvent, UsageOptions, UsageService,
 };
 
-use crate::support::{Fixture, NOW, id_at, period, prices};
+use crate::support::{Fixture, NOW, config, id_at, period, prices};
 
 fn event_at(at: time::OffsetDateTime) -> UsageEvent {
     UsageEvent::new("acme", "mini").with_id(id_at(at, 1)).input(1)
@@ -53,9 +53,7 @@ async fn the_window_is_exact_at_both_ends() {
 #[tokio::test]
 async fn without_a_pinned_time_the_servers_clock_decides() {
     let f = Fixture::start().await;
-    let client = RedisClient::connect(RedisConfig::from_url(f.backend.url()).expect("a config"))
-        .await
-        .expect("a connection");
+    let client = RedisClient::connect(config(f.backend.url())).await.expect("a connection");
     let usage = UsageService::new(client, UsageOptions::new(prices())).expect("a service");
     let _ = usage.record(&UsageEvent::new("acme", "mini").input(1)).await.expect("charged");
     let error =

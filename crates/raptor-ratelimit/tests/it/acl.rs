@@ -2,11 +2,11 @@
 //! ends in a typed error and has taken nothing.
 
 use anyhow::Result;
-use raptor_core::{ErrorKind, RedisClient, RedisConfig};
+use raptor_core::{ErrorKind, RedisClient};
 use raptor_ratelimit::{AcquireOptions, Limit, RateLimitService};
 use raptor_testkit::{AclRule, Backend, redis};
 
-use crate::rig::{MINUTE, START_US, instant, key, subject};
+use crate::rig::{MINUTE, START_US, config, instant, key, subject};
 
 const DOCUMENT: &str = include_str!("../../../../docs/acl.md");
 
@@ -29,7 +29,7 @@ impl Fixture {
         let rule = AclRule::documented(DOCUMENT, "raptor-ratelimit").unwrap();
         let backend = Backend::with_acl(&rule).await?;
         let service = async |url: String| {
-            let client = RedisClient::connect(RedisConfig::from_url(url)?).await?;
+            let client = RedisClient::connect(config(url)?).await?;
             anyhow::Ok(RateLimitService::new(client))
         };
         let admin = service(backend.nodes()[0].url()).await?;

@@ -1,11 +1,11 @@
 //! A reply that is lost: all who rode learn that the outcome is unknown, and nothing is taken twice.
 
 use anyhow::Result;
-use raptor_core::{ErrorKind, RedisClient, RedisConfig};
+use raptor_core::{ErrorKind, RedisClient};
 use raptor_ratelimit::{AcquireOptions, Limit, RateLimitService, Subject};
 use raptor_testkit::{Proxy, Server};
 
-use crate::rig::{MINUTE, START_US, instant, subject};
+use crate::rig::{MINUTE, START_US, config, instant, subject};
 
 struct Rig {
     _server: Server,
@@ -16,7 +16,7 @@ struct Rig {
 async fn proxied() -> Result<Rig> {
     let server = Server::start().await?;
     let proxy = Proxy::start(server.addr()).await?;
-    let client = RedisClient::connect(RedisConfig::from_url(proxy.url())?).await?;
+    let client = RedisClient::connect(config(proxy.url())?).await?;
     Ok(Rig { _server: server, proxy, service: RateLimitService::new(client) })
 }
 

@@ -18,10 +18,15 @@ pub(crate) struct Rig {
     pub(crate) service: RateLimitService,
 }
 
+/// Settings on the driver that the test run chose.
+pub(crate) fn config(url: impl Into<String>) -> Result<RedisConfig> {
+    Ok(RedisConfig::builder().url(url).driver(raptor_testkit::driver()?).build()?)
+}
+
 impl Rig {
     pub(crate) async fn start() -> Result<Self> {
         let backend = Backend::start().await?;
-        let client = RedisClient::connect(RedisConfig::from_url(backend.url())?).await?;
+        let client = RedisClient::connect(config(backend.url())?).await?;
         Ok(Self { backend, service: RateLimitService::new(client) })
     }
 

@@ -1,12 +1,12 @@
 //! The rule of docs/acl.md is enough, and each word of it is needed: without one the first operation that needs it
 //! ends in a typed error and has written nothing.
 
-use raptor_core::{ErrorKind, RedisClient, RedisConfig, Result};
+use raptor_core::{ErrorKind, RedisClient, Result};
 use raptor_session::{Metadata, SessionService, SessionToken};
 use raptor_testkit::{AclRule, Backend, redis};
 use time::Duration;
 
-use crate::support::{NOW, create, options};
+use crate::support::{NOW, config, create, options};
 
 const DOCUMENT: &str = include_str!("../../../../docs/acl.md");
 
@@ -44,8 +44,7 @@ impl Fixture {
         let rule = AclRule::documented(DOCUMENT, "raptor-session").expect("a rule");
         let backend = Backend::with_acl(&rule).await.expect("a server");
         let service = async |url: String| {
-            let config = RedisConfig::from_url(url).expect("a config");
-            let client = RedisClient::connect(config).await.expect("a connection");
+            let client = RedisClient::connect(config(url)).await.expect("a connection");
             SessionService::new(client, options(120_000, 3_600_000)).expect("a service")
         };
         let admin = service(backend.nodes()[0].url()).await;

@@ -1,17 +1,16 @@
 //! A reply that is lost: what the caller is told, and that a repeat does what the docs say.
 
-use raptor_core::{ErrorKind, RedisClient, RedisConfig};
+use raptor_core::{ErrorKind, RedisClient};
 use raptor_session::{Metadata, SessionOptions, SessionService};
 use raptor_testkit::{Proxy, Server, redis};
 
-use crate::support::{create, peppers};
+use crate::support::{config, create, peppers};
 
 #[tokio::test]
 async fn reads_and_logouts_are_repeated_by_the_caller_and_logins_by_the_service() {
     let server = Server::start().await.expect("a server");
     let proxy = Proxy::start(server.addr()).await.expect("a proxy");
-    let config = RedisConfig::from_url(proxy.url()).expect("a config");
-    let client = RedisClient::connect(config).await.expect("a connection");
+    let client = RedisClient::connect(config(proxy.url())).await.expect("a connection");
     let sessions = SessionService::new(client, SessionOptions::new(peppers())).expect("a service");
     // So that the server knows all scripts, and what is lost below has run.
     let known = create(&sessions, "ann").await;

@@ -1,11 +1,11 @@
 //! A cluster's slot in the middle of a migration: the session's key on one side, its user's index on the other.
 
-use raptor_core::{ErrorKind, RedisClient, RedisConfig};
+use raptor_core::{ErrorKind, RedisClient};
 use raptor_session::{Metadata, SessionService};
 use raptor_testkit::{Cluster, redis};
 use time::Duration;
 
-use crate::support::{NOW, create, is_alive, options};
+use crate::support::{NOW, config, create, is_alive, options};
 
 const MINUTE: Duration = Duration::minutes(1);
 
@@ -27,8 +27,7 @@ struct Fixture {
 impl Fixture {
     async fn start() -> Self {
         let cluster = Cluster::builder().start().await.expect("a cluster");
-        let config = RedisConfig::from_url(cluster.url()).expect("a config");
-        let client = RedisClient::connect(config).await.expect("a connection");
+        let client = RedisClient::connect(config(cluster.url())).await.expect("a connection");
         // The shard of user `ann` in workspace `acme`, see shard.rs.
         let slot = Cluster::slot_of(b"{s066}");
         let from = cluster.owner_of_slot(slot).await.expect("an owner");

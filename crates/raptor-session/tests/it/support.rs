@@ -28,11 +28,16 @@ pub(crate) fn options(idle_ms: u64, absolute_ms: u64) -> SessionOptions {
         .absolute(Duration::from_millis(absolute_ms))
 }
 
+/// Settings on the driver that the test run chose.
+pub(crate) fn config(url: impl Into<String>) -> RedisConfig {
+    let driver = raptor_testkit::driver().expect("a driver");
+    RedisConfig::builder().url(url).driver(driver).build().expect("a config")
+}
+
 impl Fixture {
     pub(crate) async fn start() -> Self {
         let backend = Backend::start().await.expect("servers");
-        let config = RedisConfig::from_url(backend.url()).expect("a config");
-        let client = RedisClient::connect(config).await.expect("a connection");
+        let client = RedisClient::connect(config(backend.url())).await.expect("a connection");
         let sessions =
             SessionService::new(client.clone(), SessionOptions::new(peppers())).expect("a service");
         Self { backend, client, sessions }
