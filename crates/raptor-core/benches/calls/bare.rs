@@ -1,4 +1,4 @@
-//! The client library alone: the control that every figure stands beside.
+//! The client libraries alone: the controls that every figure stands beside.
 
 use anyhow::{Context, Result};
 use fred::clients::Client;
@@ -11,6 +11,7 @@ use crate::workload::{GCRA, STRICT, Workload};
 
 pub(crate) struct Bare {
     client: Client,
+    redis: redis::aio::MultiplexedConnection,
     gcra: String,
     strict: String,
 }
@@ -27,7 +28,9 @@ impl Bare {
         let sha = |source: &str| {
             Sha1::digest(source).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
         };
-        Ok(Self { client, gcra: sha(GCRA), strict: sha(STRICT) })
+        let redis = redis::Client::open(format!("redis://127.0.0.1:{port}/?protocol=resp3"))?;
+        let redis = redis.get_multiplexed_async_connection().await?;
+        Ok(Self { client, redis, gcra: sha(GCRA), strict: sha(STRICT) })
     }
 
     pub(crate) async fn load(&self, source: &str) -> Result<()> {
@@ -43,6 +46,36 @@ impl Bare {
             self.client.custom::<Value, _>(evalsha(), self.args(workload, n)).await?;
         }
         Ok(())
+    }
+
+    pub(crate) async fn one_by_redis(&self, workload: Workload, n: usize) -> Result<()> {
+        let mut redis = self.redis.clone();
+        self.command(workload, n).query_async::<redis::Value>(&mut redis).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn many_by_redis(
+        &self,
+        workload: Workload,
+        n: usize,
+        count: usize,
+    ) -> Result<()> {
+        let mut pipeline = redis::Pipeline::with_capacity(count);
+        for i in 0..count {
+            pipeline.add_command(self.command(workload, n + i)).ignore();
+        }
+        let mut redis = self.redis.clone();
+        pipeline.query_async::<()>(&mut redis).await?;
+        Ok(())
+    }
+
+    fn command(&self, workload: Workload, n: usize) -> redis::Cmd {
+        if workload == Workload::Get {
+            return redis::Cmd::get(workload.key(n));
+        }
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.args(workload, n));
+        command
     }
 
     pub(crate) async fn many(&self, workload: Workload, n: usize, count: usize) -> Result<()> {

@@ -9,6 +9,8 @@ mod workload;
 use std::sync::Arc;
 
 use anyhow::Result;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use raptor_bench::{Bench, Way};
 use raptor_core::{RedisClient, RedisConfig};
 use raptor_testkit::Server;
@@ -27,7 +29,10 @@ async fn run() -> Result<()> {
     let what =
         "a call, bare and pipelined through fred alone, one by one and coalesced through Raptor";
     let Some(mut bench) = Bench::new("calls", what, &server) else { return Ok(()) };
-    let client = RedisClient::connect(RedisConfig::from_url(server.url())?).await?;
+    let client = RedisClient::connect(
+        RedisConfig::builder().url(server.url()).driver(raptor_testkit::driver()?).build()?,
+    )
+    .await?;
     let bare = Arc::new(Bare::connect(server.port()).await?);
     for workload in Workload::ALL {
         if !bench.wants(workload.name()) {
@@ -49,20 +54,29 @@ fn ways(
     client: &RedisClient,
     bare: &Arc<Bare>,
     rider: &Arc<Rider>,
-) -> [Way; 4] {
-    let (one, many) = (Arc::clone(bare), Arc::clone(bare));
+) -> Vec<Way> {
+    let control = |name, callers, operations, call: fn(Arc<Bare>, Workload, usize, usize) -> _| {
+        let bare = Arc::clone(bare);
+        let call = move |n| -> BoxFuture<'static, Result<()>> {
+            call(Arc::clone(&bare), workload, n, operations)
+        };
+        Way::new(name, callers, call).operations(operations)
+    };
     let single = (client.clone(), Arc::clone(rider));
     let together = single.clone();
-    [
-        Way::new("bare fred", callers, move |n| {
-            let bare = Arc::clone(&one);
-            async move { bare.one(workload, n).await }
+    vec![
+        control("bare fred", callers, 1, |bare, workload, n, _| {
+            async move { bare.one(workload, n).await }.boxed()
         }),
-        Way::new("bare fred, pipelined", 1, move |n| {
-            let bare = Arc::clone(&many);
-            async move { bare.many(workload, n, callers).await }
-        })
-        .operations(callers),
+        control("bare fred, pipelined", 1, callers, |bare, workload, n, count| {
+            async move { bare.many(workload, n, count).await }.boxed()
+        }),
+        control("bare redis-rs", callers, 1, |bare, workload, n, _| {
+            async move { bare.one_by_redis(workload, n).await }.boxed()
+        }),
+        control("bare redis-rs, pipelined", 1, callers, |bare, workload, n, count| {
+            async move { bare.many_by_redis(workload, n, count).await }.boxed()
+        }),
         Way::new("raptor, single", callers, move |n| {
             let (client, rider) = single.clone();
             async move { rider.alone(&client, n).await }
