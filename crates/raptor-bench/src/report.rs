@@ -1,5 +1,4 @@
 //! The figures as a table and as JSON.
-#![allow(clippy::print_stdout)]
 
 use anyhow::Result;
 use comfy_table::{Cell as Field, CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
@@ -57,6 +56,7 @@ impl Report {
         Self { name, what, engine, rows: Vec::new() }
     }
 
+    #[expect(clippy::print_stdout, reason = "a bench speaks by printing")]
     pub(crate) fn print(&self) {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
@@ -92,6 +92,7 @@ impl Report {
     }
 
     /// Under `target/bench`, found from where cargo put this program.
+    #[expect(clippy::print_stdout, reason = "a bench speaks by printing")]
     pub(crate) fn save(&self) -> Result<()> {
         let program = std::env::current_exe()?;
         let target = program.ancestors().nth(3).unwrap_or(&program);
