@@ -17,12 +17,12 @@ use fred::types::config::{
     Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig,
     TlsConnector, TlsHostMapping,
 };
-use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Message, RespVersion, Value};
+use fred::types::{ClusterHash, CustomCommand, Message, RespVersion, Value};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use tokio::sync::{broadcast, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::broadcast;
 
+use super::life::Life;
 use super::{
     Answer, ConnectError, Connection, Event, Request, SendError, ServerError, Subscriber, Target,
     tcp,
@@ -44,8 +44,7 @@ type Frame = Result<Resp3Frame, fred::error::Error>;
 /// A fred client and the task that drives it.
 struct Link {
     client: Client,
-    task: AbortHandle,
-    closed: watch::Sender<bool>,
+    life: Life,
 }
 
 impl Link {
@@ -66,7 +65,9 @@ impl Link {
         };
         let setup = async {
             let task = client.init().await?;
-            let link = Self { client, task: task.abort_handle(), closed: watch_task(task) };
+            // The task ends with the connection, or by `abort`.
+            let life = Life::of(task.abort_handle(), async move { drop(task.await) });
+            let link = Self { client, life };
             // fred would write `HELLO 3 AUTH user password` as one line, which a password with a
             // space or a line break takes apart. So AUTH comes first, as a RESP2 array, and a HELLO
             // without credentials after it. A server that refuses HELLO is spoken to in RESP2.
@@ -90,38 +91,6 @@ impl Link {
             }
         }
     }
-
-    async fn wait_closed(&self) {
-        // The sender is ours, so this cannot fail.
-        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
-    }
-
-    /// Known at once, so that nothing is handed to a client that is being ended.
-    fn close(&self) {
-        self.closed.send_replace(true);
-        self.task.abort();
-    }
-
-    fn is_closed(&self) -> bool {
-        *self.closed.borrow()
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn watch_task(task: ConnectHandle) -> watch::Sender<bool> {
-    let closed = watch::Sender::new(false);
-    let tell = closed.clone();
-    tokio::spawn(async move {
-        // The task ends with the connection, or by `abort`.
-        let _ = task.await;
-        tell.send_replace(true);
-    });
-    closed
 }
 
 fn fred_config(target: &Target) -> Config {
@@ -203,7 +172,7 @@ impl FredConnection {
     }
 
     async fn exchange(&self, batch: &[Request]) -> Result<Vec<Answer>, SendError> {
-        if self.link.is_closed() {
+        if self.link.life.is_closed() {
             return Err(SendError::NotSent("the connection is closed".into()));
         }
         match batch {
@@ -246,7 +215,7 @@ impl FredConnection {
         tokio::select! {
             biased;
             frames = calls => Ok((place, frames)),
-            () = self.link.wait_closed() => {
+            () = self.link.life.wait_closed() => {
                 Err(SendError::Lost("the connection ended before the answer came".into()))
             }
         }
@@ -297,11 +266,11 @@ impl Connection for FredConnection {
     }
 
     fn closed(&self) -> BoxFuture<'_, ()> {
-        self.link.wait_closed().boxed()
+        self.link.life.wait_closed().boxed()
     }
 
     fn close(&self) {
-        self.link.close();
+        self.link.life.close();
     }
 }
 
@@ -393,7 +362,7 @@ fn queued(client: &Client, name: &'static str, args: Vec<Value>) -> BoxFuture<'s
 async fn answer(link: &Link, call: BoxFuture<'static, Frame>) -> Result<(), SendError> {
     let frame = tokio::select! {
         frame = call => frame,
-        () = link.wait_closed() => return Err(SendError::Lost("the connection ended".into())),
+        () = link.life.wait_closed() => return Err(SendError::Lost("the connection ended".into())),
     };
     match frame {
         Ok(Resp3Frame::SimpleError { data, .. }) => Err(SendError::NotSent(data.to_string())),
@@ -422,7 +391,7 @@ impl Subscriber for FredSubscriber {
             let received = tokio::select! {
                 biased;
                 received = self.messages.recv() => received,
-                () = self.link.wait_closed() => return None,
+                () = self.link.life.wait_closed() => return None,
             };
             match received {
                 Ok(message) => Some(Event::Message {

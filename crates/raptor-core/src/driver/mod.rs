@@ -6,6 +6,7 @@
 
 #[cfg(feature = "driver-fred")]
 mod fred;
+mod life;
 #[cfg(feature = "driver-redis")]
 mod redis;
 mod tcp;

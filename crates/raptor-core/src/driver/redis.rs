@@ -19,10 +19,9 @@ use redis::{
     Value,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 pub(super) use self::subscriber::RedisSubscriber;
+use super::life::Life;
 use super::{Answer, ConnectError, Connection, Request, SendError, ServerError, Target};
 use crate::config::Protocol;
 use crate::reply::Reply;
@@ -103,58 +102,10 @@ fn server_error(error: &redis::ServerError) -> ServerError {
     })
 }
 
-/// The task that drives a connection, and whether it has ended.
-struct Link {
-    task: AbortHandle,
-    closed: watch::Sender<bool>,
-}
-
-/// Tells so however the task ends.
-struct TellsTheEnd(watch::Sender<bool>);
-
-impl Drop for TellsTheEnd {
-    fn drop(&mut self) {
-        self.0.send_replace(true);
-    }
-}
-
-impl Link {
-    fn start(driver: impl Future<Output = ()> + Send + 'static) -> Self {
-        let closed = watch::Sender::new(false);
-        let end = TellsTheEnd(closed.clone());
-        let task = tokio::spawn(async move {
-            let _end = end;
-            driver.await;
-        });
-        Self { task: task.abort_handle(), closed }
-    }
-
-    async fn wait_closed(&self) {
-        // The sender is ours, so this cannot fail.
-        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
-    }
-
-    /// Known at once, so that nothing is handed to a connection that is being ended.
-    fn close(&self) {
-        self.closed.send_replace(true);
-        self.task.abort();
-    }
-
-    fn is_closed(&self) -> bool {
-        *self.closed.borrow()
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// One connection for commands.
 pub(super) struct RedisConnection {
     connection: MultiplexedConnection,
-    link: Link,
+    link: Life,
 }
 
 impl RedisConnection {
@@ -168,7 +119,7 @@ impl RedisConnection {
             let nothing = RedisConnectionInfo::default().set_skip_set_lib_name();
             let (connection, driver) =
                 MultiplexedConnection::new_with_config(&nothing, stream, settings).await?;
-            Ok(Self { connection, link: Link::start(driver) })
+            Ok(Self { connection, link: Life::start(driver) })
         })
         .await
     }
