@@ -1,10 +1,9 @@
 //! Smart batching: operations that are asked for at the same time ride in one script call.
 //!
-//! Nothing is waited for. While fewer than two calls are in flight an operation leaves at once, with
-//! whoever else is ready to run at that moment; beyond that, operations gather, and what has gathered
-//! leaves as soon as a call returns. So a lone caller never waits for others, and the busier the
-//! server, the larger the batches that relieve it. The idea is Nagle's for packets and group commit
-//! for logs.
+//! Nothing is waited for. While fewer than two calls are in flight an operation leaves at once; beyond
+//! that, operations gather, and what has gathered leaves as soon as a call returns. So one caller, or
+//! two, never wait for others, and the busier the server, the larger the batches that relieve it. The
+//! idea is Nagle's for packets and group commit for logs.
 //!
 //! [`queue`] holds who waits and what is in flight, [`carrier`] takes them there and back.
 
@@ -154,15 +153,20 @@ impl<V: Vectorised> Coalescer<V> {
     /// [`Capacity`](ErrorKind::Capacity) when too many wait: then it did not run.
     pub async fn submit(&self, client: &RedisClient, op: V::Op) -> Result<V::Out> {
         let shared = &self.shared;
-        let (waiter, entry) = self.enter(client, op)?;
+        let slot = if client.is_cluster() { shared.vectorised.key(&op).slot() } else { 0 };
+        let at = (client.id(), slot);
+        if shared.with(|queues| queues.leave_alone(at, &shared.limits)) {
+            let _landing = Landing { shared, client, at };
+            return shared.run_alone(client, op).await;
+        }
+        let (waiter, entry) = self.enter(client, at, op)?;
         if let Entry::Boards { others } = entry {
             if others {
                 tokio::task::yield_now().await;
             }
             if let Some(op) = waiter.depart() {
-                let _landing = Landing { shared, client, at: waiter.at };
-                let results = shared.run(client, vec![op]).await;
-                return results.into_iter().next().unwrap_or_else(|| Err(no_result()));
+                let _landing = Landing { shared, client, at };
+                return shared.run_alone(client, op).await;
             }
         }
         waiter.outcome().await
@@ -174,13 +178,13 @@ impl<V: Vectorised> Coalescer<V> {
         self.shared.with(|queues| queues.waiting())
     }
 
-    fn enter<'a>(&'a self, client: &'a RedisClient, op: V::Op) -> Result<(Waiter<'a, V>, Entry)> {
+    fn enter<'a>(
+        &'a self,
+        client: &'a RedisClient,
+        at: At,
+        op: V::Op,
+    ) -> Result<(Waiter<'a, V>, Entry)> {
         let shared = &self.shared;
-        let slot = match client.is_cluster() {
-            true => shared.vectorised.key(&op).slot(),
-            false => 0,
-        };
-        let at = (client.id(), slot);
         let weight = shared.vectorised.weight(&op);
         let (done, result) = oneshot::channel();
         let fate = Arc::new(Fate::default());
@@ -302,6 +306,12 @@ impl<V: Vectorised> Shared<V> {
         acted
     }
 
+    /// The result of one operation that travels by itself.
+    async fn run_alone(&self, client: &RedisClient, op: V::Op) -> Result<V::Out> {
+        let results = self.call(client, std::slice::from_ref(&op), None).await?;
+        results.into_iter().next().unwrap_or_else(|| Err(no_result()))
+    }
+
     /// One result an operation, in the time of one call.
     async fn run(&self, client: &RedisClient, ops: Vec<V::Op>) -> Vec<Result<V::Out>> {
         let deadline = Instant::now() + client.config().command_timeout();
@@ -317,7 +327,7 @@ impl<V: Vectorised> Shared<V> {
         deadline: Instant,
     ) -> BoxFuture<'a, Vec<Result<V::Out>>> {
         async move {
-            match self.call(client, ops, deadline).await {
+            match self.call(client, ops, Some(deadline)).await {
                 Ok(results) => results,
                 Err(error) if ops.len() > 1 && error.may_lie_in_a_part() => {
                     let (one, other) = ops.split_at(ops.len() / 2);
@@ -340,12 +350,12 @@ impl<V: Vectorised> Shared<V> {
         .boxed()
     }
 
-    /// One call, and what it says of each operation.
+    /// One call, and what it says of each operation; by the deadline, where there is one.
     async fn call(
         &self,
         client: &RedisClient,
         ops: &[V::Op],
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<Vec<Result<V::Out>>> {
         let script = self.vectorised.script();
         telemetry::batch_sent(script.name(), ops.len());
@@ -354,7 +364,10 @@ impl<V: Vectorised> Shared<V> {
         if self.vectorised.idempotent() {
             call = call.idempotent();
         }
-        let reply = self.vectorised.write(ops, call.by(deadline)?).run::<Reply>().await?;
+        if let Some(deadline) = deadline {
+            call = call.by(deadline)?;
+        }
+        let reply = self.vectorised.write(ops, call).run::<Reply>().await?;
         let results = self.vectorised.read(ops, reply)?;
         if results.len() == ops.len() { Ok(results) } else { Err(no_result()) }
     }

@@ -114,7 +114,8 @@ fn frame(source: &str) -> String {
 /// A tag is unique in the process; replies are told apart by it, nothing else depends on it.
 fn next_tag() -> Bytes {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("t{:x}", NEXT.fetch_add(1, Ordering::Relaxed)).into()
+    let mut digits = itoa::Buffer::new();
+    [b"t", digits.format(NEXT.fetch_add(1, Ordering::Relaxed)).as_bytes()].concat().into()
 }
 
 impl RedisClient {
@@ -136,7 +137,7 @@ pub(crate) async fn run<T: FromReply>(
     let tag = next_tag();
     let mut args = Vec::with_capacity(call.keys.len() + call.args.len() + 3);
     args.push(script.sha.clone());
-    args.push(Bytes::from(call.keys.len().to_string()));
+    args.push(Bytes::copy_from_slice(itoa::Buffer::new().format(call.keys.len()).as_bytes()));
     args.extend(call.keys.iter().map(|key| key.bytes()));
     args.append(&mut call.args);
     args.push(tag.clone());

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -160,12 +160,7 @@ impl Lane {
             let mut latest = patience.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             *latest = (*latest).max(deadline);
         }
-        let turn = tokio::time::timeout_at(deadline, self.shared.in_flight.acquire());
-        let Ok(Ok(_turn)) = turn.await else {
-            return Err(CallError::NotSent(format!(
-                "{MAX_IN_FLIGHT} calls were in flight before it"
-            )));
-        };
+        let _turn = self.turn(deadline).await?;
         loop {
             let connection = self.connection(deadline).await?;
             let unanswered = Unanswered::begin(&self.shared);
@@ -181,6 +176,18 @@ impl Lane {
                 Ok(Err(SendError::Lost(why))) => return Err(CallError::Lost(why)),
                 Err(_) => return Err(CallError::Late),
             }
+        }
+    }
+
+    /// A place among the calls in flight.
+    async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, CallError> {
+        let in_flight = &self.shared.in_flight;
+        if let Ok(turn) = in_flight.try_acquire() {
+            return Ok(turn);
+        }
+        match tokio::time::timeout_at(deadline, in_flight.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(CallError::NotSent(format!("{MAX_IN_FLIGHT} calls were in flight before it"))),
         }
     }
 
@@ -280,7 +287,7 @@ impl Drop for Unanswered<'_> {
 }
 
 /// Holds each answer against what its request asked to be echoed.
-fn checked(batch: &[Request], answers: Vec<Answer>) -> Result<Vec<Answer>, CallError> {
+fn checked(batch: &[Request], mut answers: Vec<Answer>) -> Result<Vec<Answer>, CallError> {
     if answers.len() != batch.len() {
         return Err(CallError::Misfit(format!(
             "{} answers to {} requests",
@@ -288,21 +295,24 @@ fn checked(batch: &[Request], answers: Vec<Answer>) -> Result<Vec<Answer>, CallE
             batch.len()
         )));
     }
-    batch.iter().zip(answers).map(|(request, answer)| fit(request, answer)).collect()
+    for (request, answer) in batch.iter().zip(&mut answers) {
+        fit(request, answer)?;
+    }
+    Ok(answers)
 }
 
-fn fit(request: &Request, answer: Answer) -> Result<Answer, CallError> {
+/// Takes the echo off, where one was asked for.
+fn fit(request: &Request, answer: &mut Answer) -> Result<(), CallError> {
     match (&request.echo, answer) {
-        (Some(echo), Ok(Reply::Array(mut items))) => {
-            let fits = matches!(items.first(), Some(Reply::Bytes(first)) if first == echo);
-            if fits {
+        (Some(echo), Ok(Reply::Array(items))) => match items.first() {
+            Some(Reply::Bytes(first)) if first == echo => {
                 items.remove(0);
-                return Ok(Ok(Reply::Array(items)));
+                Ok(())
             }
-            Err(misfit(request))
-        }
+            _ => Err(misfit(request)),
+        },
         (Some(_), Ok(_)) => Err(misfit(request)),
-        (_, answer) => Ok(answer),
+        _ => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who waits and what is in flight, by lane: the coalescer's state, free of I/O.
 
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Add;
 use std::sync::Arc;
@@ -30,7 +31,8 @@ impl Add for Weight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchLimits {
-    /// Calls in flight before operations gather.
+    /// Calls in flight before operations gather. One more, where all of two or more are of one
+    /// operation.
     pub in_flight: usize,
     /// Operations in one call: what one script run holds up everybody else for.
     pub operations: usize,
@@ -56,7 +58,7 @@ pub(super) type At = (usize, u16);
 ///
 /// Two kinds of calls are in the air: those of one operation that its own caller awaits, and those
 /// of *carriers*, which are tasks of their own. A caller may be long in polling again, a carrier is
-/// not; so whoever has to wait does so for a carrier.
+/// not; so whoever has to wait does so for a carrier, and where there is none one may always leave.
 pub(super) struct Queues<T> {
     lanes: HashMap<At, Lane<T>>,
     /// Those who withdrew and were taken off; see [`bury`](Self::bury).
@@ -121,6 +123,15 @@ impl<T> Default for Queues<T> {
 }
 
 impl<T> Queues<T> {
+    /// Whether an operation leaves by itself, at once: nobody waits and no carrier is about whom it
+    /// could ride with, and there is room. Counted until [`land_alone`](Self::land_alone).
+    pub(super) fn leave_alone(&mut self, at: At, limits: &BatchLimits) -> bool {
+        let lane = self.lanes.entry(at).or_default();
+        let leaves = lane.carriers == 0 && lane.waiting.is_empty() && lane.takes_one(limits);
+        lane.alone += usize::from(leaves);
+        leaves
+    }
+
     /// An operation arrives.
     pub(super) fn enter(&mut self, at: At, operation: T, limits: &BatchLimits) -> Entry {
         let lane = self.lanes.entry(at).or_default();
@@ -151,7 +162,7 @@ impl<T> Queues<T> {
             return None;
         }
         let mut batch = lane.take(limits, weigh, goes, &mut self.gone);
-        if batch.len() == 1 && me(&batch[0]) && lane.alone + 1 < limits.in_flight {
+        if batch.len() == 1 && me(&batch[0]) && lane.takes_one(limits) {
             lane.alone += 1;
             return batch.pop().map(Departure::Alone);
         }
@@ -204,12 +215,16 @@ impl<T> Queues<T> {
     }
 
     /// A call that its caller awaited has ended. Whether a carrier, counted from now, is to take those
-    /// who wait for one; with nothing in the air all who wait are taking their turn to leave.
+    /// who wait for one; without any, all who wait are taking their turn to leave.
     pub(super) fn land_alone(&mut self, at: At, limits: &BatchLimits) -> bool {
-        let Some(lane) = self.lanes.get_mut(&at) else { return false };
-        lane.alone -= 1;
-        let carrier = lane.in_the_air() > 0 && lane.one_more(limits);
-        self.tidy(at);
+        // The hot one, so it looks the lane up once.
+        let MapEntry::Occupied(mut lane) = self.lanes.entry(at) else { return false };
+        let found = lane.get_mut();
+        found.alone -= 1;
+        let carrier = found.carriers > 0 && found.one_more(limits);
+        if found.is_over() {
+            self.gone.extend(lane.remove().waiting);
+        }
         carrier
     }
 
@@ -252,10 +267,9 @@ impl<T> Queues<T> {
 
     /// Forgets a lane in which nothing is under way.
     fn tidy(&mut self, at: At) {
-        let Some(lane) = self.lanes.get_mut(&at) else { return };
-        if lane.in_the_air() == 0 && lane.waiting.len() == lane.withdrawn {
-            self.gone.extend(lane.waiting.drain(..));
-            self.lanes.remove(&at);
+        if self.lanes.get(&at).is_some_and(Lane::is_over) {
+            let lane = self.lanes.remove(&at);
+            self.gone.extend(lane.into_iter().flat_map(|lane| lane.waiting));
         }
     }
 }
@@ -271,8 +285,23 @@ impl<T> Lane<T> {
         self.alone + self.carriers
     }
 
+    /// Whether nothing is under way; those who have withdrawn may still be in it.
+    fn is_over(&self) -> bool {
+        self.in_the_air() == 0 && self.waiting.len() == self.withdrawn
+    }
+
+    fn has_room(&self, limits: &BatchLimits) -> bool {
+        self.in_the_air() < limits.in_flight.max(1)
+    }
+
+    /// Whether a caller may travel by itself. Never in the only place: nobody could vouch for its end.
+    fn takes_one(&self, limits: &BatchLimits) -> bool {
+        limits.in_flight > 1 && self.has_room(limits)
+    }
+
+    /// Where no carrier is about one may always leave, so that nobody depends on a caller.
     fn may_leave(&self, limits: &BatchLimits) -> bool {
-        self.lingering.is_none() && self.in_the_air() < limits.in_flight.max(1)
+        self.lingering.is_none() && (self.carriers == 0 || self.has_room(limits))
     }
 
     /// Counts one more carrier, where somebody waits for it and it may leave.

@@ -102,6 +102,11 @@ impl World {
             Step::Arrive => {
                 let op = self.arrived;
                 self.arrived += 1;
+                if self.queues.leave_alone(AT, limits) {
+                    self.alone += 1;
+                    self.left.push(op);
+                    return;
+                }
                 match self.queues.enter(AT, op, limits) {
                     Entry::Boards { .. } => self.boarders.push(op),
                     Entry::Waits => assert!(!self.carriers.is_empty(), "nobody fetches it"),
@@ -160,8 +165,10 @@ proptest! {
         let mut world = World::default();
         for step in &steps {
             world.step(step, &limits);
-            prop_assert!(world.alone + world.carriers.len() <= in_flight);
-            prop_assert!(world.alone < in_flight);
+            prop_assert!(world.alone <= in_flight && world.carriers.len() <= in_flight);
+            let alone = usize::from(in_flight > 1);
+            prop_assert!(world.alone + world.carriers.len() <= in_flight + alone);
+            prop_assert!(world.alone <= in_flight * alone);
             let lingering = |carrier: &&Carrier| **carrier == Carrier::Lingering;
             prop_assert!(world.carriers.iter().filter(lingering).count() <= 1);
         }
