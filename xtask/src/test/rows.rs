@@ -20,21 +20,22 @@ const NAMES: [&str; 10] = [
     "resp2",
     "upstash",
     ACL,
-    BY_REDIS[0].0,
-    BY_REDIS[1].0,
-    BY_REDIS[2].0,
+    BY_SECOND[0].0,
+    BY_SECOND[1].0,
+    BY_SECOND[2].0,
     "named",
 ];
 
 /// The rows of the second driver, what each runs, and the backend.
-const BY_REDIS: [(&str, Scope, &str); 3] = [
+const BY_SECOND: [(&str, Scope, &str); 3] = [
     ("driver-redis", Scope::Clients, "standalone"),
     ("cluster-redis", Scope::Services, "cluster"),
     ("resp2-redis", Scope::Services, "resp2"),
 ];
 
-/// The first driver.
-const FRED: &str = "fred";
+/// The driver of most rows, and the other one.
+const FIRST: &str = "fred";
+const SECOND: &str = "redis";
 
 /// The row, and the backend, with users who may do little.
 const ACL: &str = "acl";
@@ -89,7 +90,7 @@ impl Row {
         // An example is no service: it has several, so there is no one rule for it; and it starts a program
         // that chooses its driver itself.
         let is_example = binary.package.ends_with("-example");
-        let takes_examples = self.backend != ACL && self.driver == FRED;
+        let takes_examples = self.backend != ACL && self.driver == FIRST;
         match self.scope {
             Scope::Everything => true,
             Scope::Integration => binary.is_integration(),
@@ -158,7 +159,7 @@ pub(crate) fn plan(target: &Path, wanted: &[String]) -> Result<Vec<Row>> {
             name: format!("{}-{major}.{minor}.{patch}", engine.name),
             scope: Scope::Everything,
             backend: "standalone",
-            driver: FRED,
+            driver: FIRST,
             engine: Ok(engine),
         });
     }
@@ -187,10 +188,10 @@ fn matrix(
         name: name.to_owned(),
         scope,
         backend,
-        driver: if BY_REDIS.iter().any(|(by_redis, ..)| *by_redis == name) {
+        driver: if BY_SECOND.iter().any(|(by_second, ..)| *by_second == name) {
             "redis"
         } else {
-            FRED
+            FIRST
         },
         engine: engine.clone(),
     };
@@ -209,7 +210,7 @@ fn matrix(
     for backend in ["cluster", "resp2", "upstash", ACL] {
         rows.push(row(backend, Scope::Services, backend, &main));
     }
-    for (name, scope, backend) in BY_REDIS {
+    for (name, scope, backend) in BY_SECOND {
         rows.push(row(name, scope, backend, &main));
     }
     if let Some(named) = named {
@@ -299,7 +300,8 @@ mod tests {
         assert!(!cluster.takes(&binary("raptor-core", "it", "test")));
         assert!(!cluster.takes(&binary("some-example", "it", "test")));
         for row in &rows {
-            assert_eq!(row.driver == "redis", row.name.ends_with("-redis"), "{}", row.name);
+            let by_second = row.name.ends_with(&format!("-{SECOND}"));
+            assert_eq!(row.driver == SECOND, by_second, "{}", row.name);
         }
     }
 
