@@ -188,11 +188,7 @@ fn matrix(
         name: name.to_owned(),
         scope,
         backend,
-        driver: if BY_SECOND.iter().any(|(by_second, ..)| *by_second == name) {
-            "redis"
-        } else {
-            FIRST
-        },
+        driver: if BY_SECOND.iter().any(|(second, ..)| *second == name) { SECOND } else { FIRST },
         engine: engine.clone(),
     };
     let main_name = match &main {
