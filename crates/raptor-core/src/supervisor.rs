@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -403,7 +402,7 @@ async fn watch_over(shared: &Shared, connection: &dyn Connection) -> &'static st
         }
         if stalled || now - last_sign >= IDLE_PING {
             pings += 1;
-            let tag = Bytes::from(format!("p{pings:x}"));
+            let tag = bytes::Bytes::from(format!("p{pings:x}"));
             let ping = [Request::new("PING").arg(tag.clone())];
             let ping = connection.send(&ping);
             let patience = shared.patience.as_ref().map_or(now, |latest| {
