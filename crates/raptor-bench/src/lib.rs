@@ -3,9 +3,12 @@
 //!
 //! Machines are moody, so a figure means something only beside its control. [`Bench::compare`] lets
 //! the ways of doing the same thing take turns, round after round, and keeps the median of each.
+//! [`Outages`] does the same for faults: what a [`Steady`] caller saw of them.
 
 mod load;
+mod outages;
 mod report;
+mod steady;
 
 use std::sync::Arc;
 
@@ -15,7 +18,9 @@ use futures_util::future::BoxFuture;
 use raptor_testkit::Server;
 
 use self::load::{Cell, Meter};
+pub use self::outages::Outages;
 use self::report::{Report, Row};
+pub use self::steady::{Outage, Steady};
 
 const ROUNDS: usize = 3;
 
@@ -51,10 +56,33 @@ impl Way {
     }
 }
 
+/// The part of a bench that the command line asks for; `None` for all of it.
+struct Filter(Option<String>);
+
+impl Filter {
+    /// `None` when this program was started to be tested, not to measure.
+    fn of_args() -> Option<Self> {
+        let mut args = std::env::args().skip(1);
+        if !std::env::args().any(|arg| arg == "--bench") {
+            return None;
+        }
+        Some(Self(args.find(|arg| !arg.starts_with('-'))))
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|filter| name.contains(filter.as_str()))
+    }
+
+    /// Whether all is wanted: a part of the whole would replace it where it is kept.
+    fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 /// A bench under way: what was measured so far.
 pub struct Bench<'a> {
     meter: Meter<'a>,
-    filter: Option<String>,
+    filter: Filter,
     report: Report,
 }
 
@@ -64,11 +92,7 @@ impl<'a> Bench<'a> {
     /// `None` when this program was started to be tested, not to measure.
     #[must_use]
     pub fn new(name: &'static str, what: &'static str, server: &'a Server) -> Option<Self> {
-        let mut args = std::env::args().skip(1);
-        if !std::env::args().any(|arg| arg == "--bench") {
-            return None;
-        }
-        let filter = args.find(|arg| !arg.starts_with('-'));
+        let filter = Filter::of_args()?;
         let report = Report::new(name, what, server.engine().to_string());
         Some(Self { meter: Meter::new(server), filter, report })
     }
@@ -76,8 +100,7 @@ impl<'a> Bench<'a> {
     /// Whether the command line asks for `workload`.
     #[must_use]
     pub fn wants(&self, workload: &str) -> bool {
-        let name = |filter: &String| workload.contains(filter.as_str());
-        self.filter.as_ref().is_none_or(name)
+        self.filter.wants(workload)
     }
 
     /// Lets the ways take turns, and keeps the median of each.
@@ -108,7 +131,6 @@ impl<'a> Bench<'a> {
     /// When it cannot be written.
     pub fn finish(self) -> Result<()> {
         self.report.print();
-        // A part of the whole would replace it.
         if self.filter.is_none() { self.report.save() } else { Ok(()) }
     }
 }

@@ -51,9 +51,7 @@ impl Row {
 
 impl Report {
     pub(crate) fn new(name: &'static str, what: &'static str, engine: String) -> Self {
-        // Where the engine lies on this machine is nobody's business.
-        let engine = engine.split(" (").next().unwrap_or_default().to_owned();
-        Self { name, what, engine, rows: Vec::new() }
+        Self { name, what, engine: self::engine(engine), rows: Vec::new() }
     }
 
     #[expect(clippy::print_stdout, reason = "a bench speaks by printing")]
@@ -91,15 +89,24 @@ impl Report {
         println!("{table}");
     }
 
-    /// Under `target/bench`, found from where cargo put this program.
-    #[expect(clippy::print_stdout, reason = "a bench speaks by printing")]
     pub(crate) fn save(&self) -> Result<()> {
-        let program = std::env::current_exe()?;
-        let target = program.ancestors().nth(3).unwrap_or(&program);
-        let path = target.join("bench").join(format!("{}.json", self.name));
-        std::fs::create_dir_all(path.parent().unwrap_or(target))?;
-        std::fs::write(&path, serde_json::to_vec_pretty(self)?)?;
-        println!("as JSON: {}", path.display());
-        Ok(())
+        save(self.name, self)
     }
+}
+
+/// Where the engine lies on this machine is nobody's business.
+pub(crate) fn engine(told: String) -> String {
+    told.split(" (").next().unwrap_or_default().to_owned()
+}
+
+/// Under `target/bench`, found from where cargo put this program.
+#[expect(clippy::print_stdout, reason = "a bench speaks by printing")]
+pub(crate) fn save(name: &str, report: &impl serde::Serialize) -> Result<()> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(3).unwrap_or(&program);
+    let path = target.join("bench").join(format!("{name}.json"));
+    std::fs::create_dir_all(path.parent().unwrap_or(target))?;
+    std::fs::write(&path, serde_json::to_vec_pretty(report)?)?;
+    println!("as JSON: {}", path.display());
+    Ok(())
 }

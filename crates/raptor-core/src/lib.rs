@@ -26,6 +26,7 @@ pub mod crypto;
 pub mod keys;
 
 mod args;
+mod ascii_lua;
 mod call;
 mod client;
 mod coalesce;

@@ -387,7 +387,7 @@ fn results_of(replies: Reply, count: usize) -> Result<Vec<Result<Reply>>> {
         let rest = parts.next().unwrap_or(Reply::Nil);
         match status.as_str() {
             "ok" => Ok(rest),
-            "error" => Err(Error::from_server(&rest.decode::<String>()?)),
+            "error" => Err(Error::from_server(&rest.text()?)),
             "stopped" => Err(Error::new(
                 ErrorKind::Auth,
                 format!("nothing ran: the user may not run command {}", rest.decode::<u64>()?),

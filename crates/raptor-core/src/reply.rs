@@ -42,6 +42,11 @@ impl Reply {
     pub fn decode<T: FromReply>(self) -> Result<T> {
         T::from_reply(self)
     }
+
+    /// Words of a server, which may quote any bytes; for telling them to somebody.
+    pub(crate) fn text(self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.decode::<Bytes>()?).into_owned())
+    }
 }
 
 /// A type that a [`Reply`] can be read as.

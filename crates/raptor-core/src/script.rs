@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
+use crate::ascii_lua::ascii;
 use crate::call::{Call, Sent};
 use crate::client::RedisClient;
 use crate::driver::Request;
@@ -24,8 +25,9 @@ use crate::topology::Failure;
 
 /// A Lua script, prepared once (a `static` in a `LazyLock`) and called often.
 ///
-/// The source is an ordinary chunk with `KEYS` and `ARGV` that ends in a `return`. A leading
-/// `#!lua` line is kept. It may return integers, strings, `nil`, `false`, status and error replies,
+/// The source is an ordinary chunk of Lua 5.1 with `KEYS` and `ARGV` that ends in a `return`. A
+/// leading `#!lua` line is kept. It is sent as ASCII: its strings hold what they hold, its comments
+/// are nobody's business there. It may return integers, strings, `nil`, `false`, status and error replies,
 /// doubles, and arrays of these up to 32 deep. Anything that a client could misread is refused with
 /// [`InvalidInput`](ErrorKind::InvalidInput) after the script ran: deeper or circular tables, tables
 /// with a metatable, status replies and nested error replies that are not ASCII, and the RESP3 types
@@ -105,6 +107,8 @@ fn frame(source: &str) -> String {
         None => ("", source),
     };
     let newline = if shebang.is_empty() { "" } else { "\n" };
+    let shebang = shebang.replace(|c: char| !c.is_ascii(), "?");
+    let body = ascii(body);
     format!(
         "{shebang}{newline}local function body() {body}\nend\n{}",
         include_str!("lua/frame.lua")
@@ -194,7 +198,7 @@ fn unframe(reply: Reply) -> Result<Framed> {
             Ok(Framed::Unsafe(items.next().unwrap_or(Reply::Nil).decode()?))
         }
         Some(Reply::Bytes(status)) if &status[..] == b"E" => {
-            Ok(Framed::Error(items.next().unwrap_or(Reply::Nil).decode()?))
+            Ok(Framed::Error(items.next().unwrap_or(Reply::Nil).text()?))
         }
         _ => Err(Error::codec("no frame")),
     }

@@ -390,6 +390,7 @@ async fn watch_over(shared: &Shared, connection: &dyn Connection) -> &'static st
     let mut seen = shared.answered.load(Ordering::Relaxed);
     let mut last_sign = Instant::now();
     let mut stalled_since = None;
+    let mut pings = 0_u64;
     loop {
         tokio::select! {
             () = connection.closed() => return "closed",
@@ -410,12 +411,18 @@ async fn watch_over(shared: &Shared, connection: &dyn Connection) -> &'static st
             stalled_since = None;
         }
         if stalled || now - last_sign >= IDLE_PING {
-            let ping = [Request::new("PING")];
+            pings += 1;
+            let tag = bytes::Bytes::from(format!("p{pings:x}"));
+            let ping = [Request::new("PING").arg(tag.clone())];
             let ping = connection.send(&ping);
             let patience = shared.patience.as_ref().map_or(now, |latest| {
                 *latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
             });
             match tokio::time::timeout_at(patience.max(now + PING_DEADLINE), ping).await {
+                Ok(Ok(answers)) if !is_pong(&answers, &tag) => {
+                    telemetry::reply_misfit();
+                    return "misfit";
+                }
                 Ok(Ok(_)) => {
                     last_sign = Instant::now();
                     stalled_since = None;
@@ -427,5 +434,15 @@ async fn watch_over(shared: &Shared, connection: &dyn Connection) -> &'static st
                 Err(_) => return "no sign of life",
             }
         }
+    }
+}
+
+/// Whether this is what answers that PING; another call's reply says that all of them are shifted.
+fn is_pong(answers: &[Answer], tag: &[u8]) -> bool {
+    match answers {
+        [Ok(Reply::Bytes(pong))] => pong[..] == *tag,
+        // A refusal is a sign of life too.
+        [Err(_)] => true,
+        _ => false,
     }
 }

@@ -48,7 +48,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: CONNECTIONS_LOST,
         kind: "counter",
-        labels: "reason: closed, no sign of life, renewed",
+        labels: "reason: closed, misfit, no sign of life, renewed",
         what: "connections that ended or were given up",
     },
     Metric {

@@ -56,6 +56,11 @@ impl Cluster {
         for index in order {
             self.set_slot(index, slot, "NODE", to).await?;
         }
+        self.agreed(slot, to).await
+    }
+
+    /// Waits until all running nodes see the slot at its new owner.
+    async fn agreed(&self, slot: u16, to: usize) -> Result<(), Error> {
         eventually(&format!("all nodes to agree on slot {slot}"), PATIENCE, || async {
             let views = self.views().await.map_err(|error| error.to_string())?;
             let lines = views.iter().flatten().filter(|line| line.id == self.ids[to]);
@@ -73,6 +78,22 @@ impl Cluster {
         self.begin_migration(slot, to).await?;
         while self.move_keys(slot, to, BATCH).await? > 0 {}
         self.finish_migration(slot, to).await
+    }
+
+    /// Moves a slot with all its keys in one piece, as Valkey 9.0 and later do, and returns when all running nodes
+    /// agree; an error on engines without [`Engine::moves_slots_atomically`](crate::Engine::moves_slots_atomically).
+    ///
+    /// Clients see neither ASK nor TRYAGAIN: the owner holds writes for the moment in which the slot changes hands, and
+    /// answers MOVED from then on.
+    pub async fn migrate_slot_atomically(&self, slot: u16, to: usize) -> Result<(), Error> {
+        let from = self.owner_of_slot(slot).await?;
+        if from == to {
+            return Ok(());
+        }
+        let mut migrate = redis::cmd("CLUSTER");
+        migrate.arg("MIGRATESLOTS").arg("SLOTSRANGE").arg(slot).arg(slot);
+        let () = self.node(from).query(migrate.arg("NODE").arg(&self.ids[to])).await?;
+        self.agreed(slot, to).await
     }
 
     async fn is_primary(&self, index: usize) -> Result<bool, Error> {

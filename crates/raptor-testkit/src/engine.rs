@@ -69,6 +69,11 @@ impl Engine {
         Self::probe(path.as_ref(), EngineSource::Given)
     }
 
+    /// Whether its clusters can move a slot with all its keys in one piece: Valkey 9.0 and later.
+    pub fn moves_slots_atomically(&self) -> bool {
+        self.name == "valkey" && self.version >= (9, 0, 0)
+    }
+
     /// Asks the binary for name and version; answers are remembered for the life of the process.
     fn probe(binary: &Path, source: EngineSource) -> Result<Self, Error> {
         static KNOWN: Mutex<Option<HashMap<PathBuf, Named>>> = Mutex::new(None);

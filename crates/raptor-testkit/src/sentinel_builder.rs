@@ -11,6 +11,9 @@ use crate::sentinel::SERVICE;
 use crate::server_builder::chosen_engine;
 use crate::{Engine, Error, Sentinel, Server};
 
+/// How often a sentinel asks a server for a sign of life, at least.
+const PING_PERIOD: Duration = Duration::from_millis(200);
+
 /// Settings of a [`Sentinel`] set; [`SentinelBuilder::start`] starts it.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until start() is called"]
@@ -107,7 +110,13 @@ impl SentinelBuilder {
             let mut recipe = Recipe::new(engine.clone());
             recipe.role = Role::Sentinel;
             recipe.lines = self.sentinel_lines(lease.port(), &ports, servers);
-            sentinels.push(Server::launch_on(recipe, vec![lease]).await?);
+            let sentinel = Server::launch_on(recipe, vec![lease]).await?;
+            // Its first PING to a server follows after a whole period, one second, and the silence until
+            // then counts: with one second to be down, the new primary was down as soon as it was named.
+            let mut period = redis::cmd("SENTINEL");
+            period.arg("DEBUG").arg("PING-PERIOD").arg(PING_PERIOD.as_millis() as u64);
+            let () = sentinel.query(&period).await?;
+            sentinels.push(sentinel);
         }
         Ok(sentinels)
     }

@@ -21,7 +21,10 @@ struct Report {
     name: String,
     what: String,
     engine: String,
+    #[serde(default)]
     rows: Vec<Row>,
+    #[serde(default)]
+    outages: Vec<Outage>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +38,18 @@ struct Row {
     server_cpu_us: f64,
     client_cpu_us: f64,
     commands: f64,
+}
+
+/// What a steady caller saw of a fault: median and worst of the rounds.
+#[derive(Deserialize)]
+struct Outage {
+    fault: String,
+    since: String,
+    way: String,
+    rounds: usize,
+    recovery_ms: [f64; 2],
+    gap_ms: [f64; 2],
+    failed: [f64; 2],
 }
 
 /// The page for the reports in `folder`.
@@ -79,6 +94,33 @@ fn section(page: &mut String, report: &Report) -> Result<()> {
         plot(page, "operations a second", rows, |row| row.operations_per_second)?;
         plot(page, "server CPU an operation, µs", rows, |row| row.server_cpu_us)?;
     }
+    outages(page, &report.outages)
+}
+
+/// Medians, with the worst behind them.
+fn outages(page: &mut String, outages: &[Outage]) -> Result<()> {
+    if outages.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        page,
+        "\n| fault | way | rounds | recovery ms (worst) | counted since | longest gap ms (worst) | failed calls (worst) |"
+    )?;
+    writeln!(page, "| --- | --- | --: | --: | --- | --: | --: |")?;
+    let both = |[median, worst]: [f64; 2]| format!("{median:.0} ({worst:.0})");
+    for row in outages {
+        writeln!(
+            page,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            row.fault,
+            row.way,
+            row.rounds,
+            both(row.recovery_ms),
+            row.since,
+            both(row.gap_ms),
+            both(row.failed)
+        )?;
+    }
     Ok(())
 }
 
@@ -97,4 +139,20 @@ fn plot(page: &mut String, title: &str, rows: &[Row], of: impl Fn(&Row) -> f64) 
     page.truncate(page.trim_end().len());
     writeln!(page, "\n```")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_outages_is_a_table_without_plots() {
+        let report = r#"{"name": "recovery", "what": "faults", "engine": "valkey 9.1.2", "outages": [
+            {"fault": "cut", "since": "the cut", "way": "fred", "rounds": 3,
+             "recovery_ms": [1.6, 2.4], "gap_ms": [3.0, 4.0], "failed": [1.0, 2.0]}]}"#;
+        let mut page = String::new();
+        section(&mut page, &serde_json::from_str(report).expect("readable")).expect("written");
+        assert!(page.ends_with("| cut | fred | 3 | 2 (2) | the cut | 3 (4) | 1 (2) |\n"), "{page}");
+        assert!(!page.contains("```"), "{page}");
+    }
 }

@@ -13,11 +13,29 @@ use crate::{redis70, workspace};
 /// The variable by which tests of services learn their backend.
 const BACKEND_VARIABLE: &str = "RAPTOR_TEST_BACKEND";
 
-const NAMES: [&str; 8] =
-    ["valkey-9.1", "redis-7.0", "cluster", "resp2", "upstash", ACL, DRIVER_REDIS, "named"];
+const NAMES: [&str; 10] = [
+    "valkey-9.1",
+    "redis-7.0",
+    "cluster",
+    "resp2",
+    "upstash",
+    ACL,
+    BY_SECOND[0].0,
+    BY_SECOND[1].0,
+    BY_SECOND[2].0,
+    "named",
+];
 
-/// The row of the second driver.
-const DRIVER_REDIS: &str = "driver-redis";
+/// The rows of the second driver, what each runs, and the backend.
+const BY_SECOND: [(&str, Scope, &str); 3] = [
+    ("driver-redis", Scope::Clients, "standalone"),
+    ("cluster-redis", Scope::Services, "cluster"),
+    ("resp2-redis", Scope::Services, "resp2"),
+];
+
+/// The driver of most rows, and the other one.
+const FIRST: &str = "fred";
+const SECOND: &str = "redis";
 
 /// The row, and the backend, with users who may do little.
 const ACL: &str = "acl";
@@ -69,18 +87,20 @@ impl Row {
 
     /// Whether this test binary belongs to the row.
     pub(crate) fn takes(&self, binary: &Binary) -> bool {
+        // An example is no service: it has several, so there is no one rule for it; and it starts a program
+        // that chooses its driver itself.
         let is_example = binary.package.ends_with("-example");
+        let takes_examples = self.backend != ACL && self.driver == FIRST;
         match self.scope {
             Scope::Everything => true,
             Scope::Integration => binary.is_integration(),
             Scope::Services => {
-                // An example is no service: it has several, so there is no one rule for it.
                 let is_service = !GROUND.contains(&binary.package.as_str());
-                binary.is_integration() && is_service && !(self.backend == ACL && is_example)
+                binary.is_integration() && is_service && (takes_examples || !is_example)
             }
-            // An example starts a program that chooses its driver itself.
             Scope::Clients => {
-                binary.is_integration() && !is_example && binary.package != "raptor-testkit"
+                let is_client = binary.package != "raptor-testkit";
+                binary.is_integration() && is_client && (takes_examples || !is_example)
             }
         }
     }
@@ -139,7 +159,7 @@ pub(crate) fn plan(target: &Path, wanted: &[String]) -> Result<Vec<Row>> {
             name: format!("{}-{major}.{minor}.{patch}", engine.name),
             scope: Scope::Everything,
             backend: "standalone",
-            driver: "fred",
+            driver: FIRST,
             engine: Ok(engine),
         });
     }
@@ -168,7 +188,7 @@ fn matrix(
         name: name.to_owned(),
         scope,
         backend,
-        driver: if name == DRIVER_REDIS { "redis" } else { "fred" },
+        driver: if BY_SECOND.iter().any(|(second, ..)| *second == name) { SECOND } else { FIRST },
         engine: engine.clone(),
     };
     let main_name = match &main {
@@ -186,7 +206,9 @@ fn matrix(
     for backend in ["cluster", "resp2", "upstash", ACL] {
         rows.push(row(backend, Scope::Services, backend, &main));
     }
-    rows.push(row(DRIVER_REDIS, Scope::Clients, "standalone", &main));
+    for (name, scope, backend) in BY_SECOND {
+        rows.push(row(name, scope, backend, &main));
+    }
     if let Some(named) = named {
         let known = |engine: &Result<Engine, String>| {
             engine.as_ref().is_ok_and(|engine| engine.binary == named.binary)
@@ -216,7 +238,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_a_row_with_a_reason() {
         let rows = matrix(Ok(engine("valkey", (9, 1, 2))), Err("none here".into()), None);
-        assert_eq!(names(&rows), NAMES[..7]);
+        assert_eq!(names(&rows), NAMES[..9]);
         assert_eq!(rows[1].told(), "not run: none here");
     }
 
@@ -234,7 +256,7 @@ mod tests {
         let rows = matrix(Ok(valkey.clone()), Ok(old.clone()), Some(engine("redis", (8, 0, 0))));
         assert_eq!(rows.last().map(|row| row.name.as_str()), Some("named"));
         let rows = matrix(Ok(valkey), Ok(old.clone()), Some(old));
-        assert_eq!(rows.len(), 7);
+        assert_eq!(rows.len(), 9);
     }
 
     #[test]
@@ -264,12 +286,19 @@ mod tests {
         assert!(cluster.takes(&binary("some-example", "it", "test")));
         assert!(rows[1].takes(&binary("raptor-core", "it", "test")));
         assert!(rows[0].takes(&binary("raptor-ops", "raptor_ops", "lib")));
-        let driver = rows.iter().find(|row| row.name == DRIVER_REDIS).expect("a row");
+        let driver = rows.iter().find(|row| row.name == "driver-redis").expect("a row");
         assert!(driver.takes(&binary("raptor-core", "it", "test")));
         assert!(driver.takes(&binary("raptor-ops", "it", "test")));
         assert!(!driver.takes(&binary("raptor-testkit", "it", "test")));
         assert!(!driver.takes(&binary("some-example", "it", "test")));
-        assert!(rows.iter().all(|row| (row.driver == "redis") == (row.name == DRIVER_REDIS)));
+        let cluster = rows.iter().find(|row| row.name == "cluster-redis").expect("a row");
+        assert!(cluster.takes(&binary("raptor-ops", "it", "test")));
+        assert!(!cluster.takes(&binary("raptor-core", "it", "test")));
+        assert!(!cluster.takes(&binary("some-example", "it", "test")));
+        for row in &rows {
+            let by_second = row.name.ends_with(&format!("-{SECOND}"));
+            assert_eq!(row.driver == SECOND, by_second, "{}", row.name);
+        }
     }
 
     #[test]

@@ -333,3 +333,20 @@ async fn a_subscriber_ends_with_its_connection() {
         assert!(in_time(subscriber.ping()).await.is_err(), "{driver}");
     }
 }
+
+/// Only shard channels are taken away by servers, and we use none. fred does not tell of it.
+#[cfg(feature = "driver-redis")]
+#[tokio::test]
+async fn a_subscriber_that_the_server_unsubscribes_has_ended() {
+    for away in ["unsubscribe", "sunsubscribe"] {
+        let said = format!(
+            "*3\r\n$9\r\nsubscribe\r\n$6\r\nCANNED\r\n:1\r\n*3\r\n${}\r\n{away}\r\n$6\r\nCANNED\r\n:0\r\n",
+            away.len()
+        );
+        let port = canned(said.leak().as_bytes()).await;
+        let target = Target { protocol: Protocol::Resp2, ..target(Driver::Redis, port) };
+        let subscriber = connect_subscriber(&target, vec!["CANNED".into()]).await;
+        let mut subscriber = subscriber.expect("subscribes");
+        assert!(in_time(subscriber.next()).await.is_none(), "{away}");
+    }
+}

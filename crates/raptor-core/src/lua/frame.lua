@@ -41,7 +41,7 @@ failed = tostring(failed or reply)
 if string.find(failed, '^%-?READONLY') then
   local info = redis.pcall('INFO', 'replication')
   if type(info) == 'string' and string.find(info, 'role:slave') and string.find(info, 'slave_read_only:1') then
-    return redis.error_reply(failed)
+    return redis.error_reply((string.gsub(failed, '[\128-\255]', '?')))
   end
 end
 return {tag, 'E', failed}

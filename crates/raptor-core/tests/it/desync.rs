@@ -174,7 +174,7 @@ async fn replies_that_no_client_could_read_are_refused_and_harm_nobody() {
 async fn a_shifted_reply_closes_the_connection_and_is_never_handed_out() {
     let server = raptor_testkit::Server::start().await.expect("a server starts");
     let stray = b"*3\r\n$4\r\ntXYZ\r\n$1\r\nR\r\n$5\r\nother\r\n";
-    let front = shifting_front(server.addr(), stray.to_vec()).await;
+    let front = shifting_front(server.addr(), stray.to_vec(), Stray::BeforeAReply).await;
     let url = format!("redis://127.0.0.1:{}?protocol=2", front.port());
     let client = fixture::client(&url).await;
     let echo = Arc::new(Script::new("test.echo", "return ARGV[1]"));
@@ -193,10 +193,18 @@ async fn a_shifted_reply_closes_the_connection_and_is_never_handed_out() {
     assert_eq!(fine, Reply::Bytes("x".into()));
 }
 
+/// Where a stray reply stands.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Stray {
+    BeforeAReply,
+    InPlaceOfAReply,
+}
+
 /// Forwards, and once, after the first few replies, injects a reply that nobody asked for.
 pub(crate) async fn shifting_front(
     upstream: std::net::SocketAddr,
     stray: Vec<u8>,
+    place: Stray,
 ) -> std::net::SocketAddr {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
@@ -219,6 +227,9 @@ pub(crate) async fn shifting_front(
                         && let Some(stray) = &stray
                     {
                         let _ = to_client.write_all(stray).await;
+                        if place == Stray::InPlaceOfAReply {
+                            continue;
+                        }
                     }
                     if to_client.write_all(&buffer[..n]).await.is_err() {
                         return;

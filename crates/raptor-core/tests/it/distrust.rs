@@ -6,7 +6,7 @@ use raptor_core::{Codec, ErrorKind, Expiry, Key};
 use raptor_testkit::{Server, redis};
 
 use crate::captured::Captured;
-use crate::desync::shifting_front;
+use crate::desync::{Stray, shifting_front};
 use crate::fixture;
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_shifted_reply_that_only_its_fingerprint_betrays_closes_the_connection
     ];
     for stray in strays {
         server.query::<()>(&redis::cmd("FLUSHALL")).await.expect("flushes");
-        let front = shifting_front(server.addr(), stray).await;
+        let front = shifting_front(server.addr(), stray, Stray::BeforeAReply).await;
         let client = fixture::client(&format!("redis://{front}?protocol=2")).await;
         let values = client.atomic().values(&codec);
         for (key, value) in keys.iter().zip(0_u64..) {

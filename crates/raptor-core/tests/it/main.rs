@@ -19,6 +19,7 @@ mod debug_mode;
 mod desync;
 mod distrust;
 mod fixture;
+mod foreign_bytes;
 mod keys;
 mod lost_replies;
 mod pipeline;

@@ -77,6 +77,32 @@ async fn a_slot_moves_with_all_its_keys_step_by_step() {
 }
 
 #[tokio::test]
+async fn a_slot_moves_in_one_piece_where_the_engine_can() {
+    let cluster = cluster(0).await;
+    let slot = slot_of(b"{t}");
+    let from = cluster.owner_of_key(b"{t}").await.expect("owner");
+    let to = (from + 1) % 3;
+    for i in 0..250 {
+        let mut set = cmd("SET");
+        set.arg(format!("{{t}}{i}")).arg(i);
+        cluster.node(from).query::<()>(&set).await.expect("SET");
+    }
+    let moved = cluster.migrate_slot_atomically(slot, to).await;
+    if !cluster.node(0).engine().moves_slots_atomically() {
+        let error = moved.expect_err("the engine does not know the command");
+        assert!(matches!(error, Error::Redis { .. }), "{error}");
+        return;
+    }
+    moved.expect("moves");
+    for i in 0..250 {
+        assert_eq!(get(&cluster, to, &format!("{{t}}{i}")).await, Ok(Some(i.to_string())));
+    }
+    assert_eq!(get(&cluster, from, "{t}0").await, Err("MOVED".to_owned()));
+    cluster.migrate_slot_atomically(slot, to).await.expect("nothing to do");
+    cluster.wait_ok().await.expect("ok again");
+}
+
+#[tokio::test]
 async fn failover_in_each_mode() {
     let cluster = cluster(1).await;
     cluster.node(0).query::<()>(cmd("SET").arg("{06S}").arg("kept")).await.expect("SET in slot 0");

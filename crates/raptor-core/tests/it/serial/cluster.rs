@@ -1,142 +1,15 @@
-//! The cluster under change: live migration, failover, a dead and a frozen primary, flushed scripts.
+//! The cluster under change: split keys, failover, a dead and a frozen primary, flushed scripts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use raptor_core::{Error, ErrorKind, Key, RedisClient, Script};
+use raptor_core::{ErrorKind, Key, RedisClient, Script};
 use raptor_testkit::{Cluster, FailoverMode, redis};
 
+use super::load::{Load, stored_at};
 use crate::fixture::{self, slack, until};
-
-/// What one caller did to its own counter.
-#[derive(Debug, Default)]
-struct Tally {
-    done: i64,
-    unknown: i64,
-    errors: BTreeMap<String, usize>,
-}
-
-/// Callers that each count up one key, half by INCR, half by a script, until told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    callers: Vec<tokio::task::JoinHandle<(String, Tally)>>,
-}
-
-impl Load {
-    fn start(client: &RedisClient, callers: usize, key: impl Fn(usize) -> String) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let incr = Arc::new(Script::new(
-            "test.incr",
-            "local n = redis.call('INCR', KEYS[1]) if n ~= tonumber(ARGV[1]) then return -n end return n",
-        ));
-        let callers = (0..callers)
-            .map(|caller| {
-                let (client, incr, stop) = (client.clone(), incr.clone(), stop.clone());
-                let name = key(caller);
-                tokio::spawn(async move {
-                    let key = Key::raw(name.clone());
-                    let mut tally = Tally::default();
-                    while !stop.load(Ordering::Relaxed) {
-                        let outcome = if caller % 2 == 0 {
-                            client.command("INCR").key(&key).run::<i64>().await
-                        } else {
-                            let next = tally.done + 1;
-                            client
-                                .script(&incr)
-                                .key(&key)
-                                .arg(next)
-                                .run::<i64>()
-                                .await
-                                .map(i64::abs)
-                        };
-                        tally.count(outcome);
-                    }
-                    (name, tally)
-                })
-            })
-            .collect();
-        Self { stop, callers }
-    }
-
-    async fn end(self) -> Vec<(String, Tally)> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut tallies = Vec::new();
-        for caller in self.callers {
-            tallies.push(caller.await.expect("a caller ends"));
-        }
-        tallies
-    }
-}
-
-impl Tally {
-    fn count(&mut self, outcome: Result<i64, Error>) {
-        match outcome {
-            Ok(n) => {
-                self.done += 1;
-                // Nobody else writes the key, so replies count up without a gap or a repeat
-                // but for calls whose outcome is unknown.
-                assert!(n >= self.done && n <= self.done + self.unknown, "{n} after {self:?}");
-            }
-            Err(error) => {
-                *self.errors.entry(format!("{error:?}")).or_default() += 1;
-                if error.kind() == ErrorKind::OutcomeUnknown {
-                    self.unknown += 1;
-                } else {
-                    assert!(error.is_retryable(), "{error:?}");
-                }
-            }
-        }
-    }
-}
-
-async fn stored_at(client: &RedisClient, key: &str) -> i64 {
-    let n: Option<i64> =
-        client.command("GET").key(&Key::raw(key.to_owned())).run().await.expect("GET");
-    n.unwrap_or_default()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn live_slot_migration_for_sixty_seconds_under_sixty_four_callers() {
-    let cluster = Cluster::builder().start().await.expect("a cluster starts");
-    let client = fixture::client(&cluster.url()).await;
-    // Eight slots, eight callers each, so that every migrating slot has traffic.
-    let name = |caller: usize| format!("{{migrating-{}}}:{caller}", caller % 8);
-    let load = Load::start(&client, 64, name);
-    let started = Instant::now();
-    let mut migrations = 0;
-    while started.elapsed() < Duration::from_secs(60) {
-        for tag in 0..8 {
-            let slot = Cluster::slot_of(format!("{{migrating-{tag}}}").as_bytes());
-            let owner = cluster.owner_of_slot(slot).await.expect("an owner");
-            let to = (owner + 1) % 3;
-            cluster.begin_migration(slot, to).await.expect("begins");
-            // Keys move one at a time, with traffic on those that moved and those that did not.
-            while cluster.move_keys(slot, to, 1).await.expect("moves") > 0 {
-                tokio::time::sleep(Duration::from_millis(3)).await;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            cluster.finish_migration(slot, to).await.expect("finishes");
-            migrations += 1;
-        }
-    }
-    let tallies = load.end().await;
-    let mut calls = 0;
-    for (key, tally) in &tallies {
-        assert!(tally.errors.is_empty(), "single-key calls see no error: {tally:?}");
-        assert_eq!(stored_at(&client, key).await, tally.done, "{key} executed once each");
-        calls += tally.done;
-    }
-    for node in cluster.nodes() {
-        let clients: String =
-            node.query(redis::cmd("CLIENT").arg("LIST")).await.expect("CLIENT LIST");
-        let ours = clients.lines().filter(|line| line.contains("addr=127.0.0.1")).count();
-        assert!(ours < 10, "redirections open no connection each: {ours}\n{clients}");
-    }
-    println!("{migrations} slots moved under {calls} calls, no error, none twice");
-    assert!(migrations >= 8 && calls > 1_000, "{migrations} migrations, {calls} calls");
-}
 
 /// In the middle of a migration the old owner redirects for this once (ASK), and only an asking
 /// call is served by the new one.

@@ -40,6 +40,7 @@ async fn failover(how: impl AsyncFnOnce(&Sentinel)) {
     let switched = async || sentinel.master().await.is_ok_and(|now| now != old);
     until(Duration::from_secs(60), "the sentinels to switch", switched).await.expect("they switch");
     let theirs = Instant::now();
+    let new = sentinel.master().await.expect("a master");
     let back = async || client.command("PING").run::<()>().await.is_ok();
     until(slack(Duration::from_secs(1)), "service to be back", back).await.expect("back");
     println!("back {:?} after the sentinels", theirs.elapsed());
@@ -48,7 +49,11 @@ async fn failover(how: impl AsyncFnOnce(&Sentinel)) {
     tokio::time::sleep(Duration::from_secs(3)).await;
     stop.store(true, Ordering::Relaxed);
     let done = writer.await.expect("typed errors only");
-    let master = sentinel.server_at(sentinel.master().await.expect("a master")).expect("ours");
+    // A second switch would lose writes by itself: replication is asynchronous.
+    let now = sentinel.master().await.expect("a master");
+    let logs = || sentinel.sentinels().iter().map(raptor_testkit::Server::log).collect::<String>();
+    assert_eq!(now, new, "the sentinels have switched twice\n{}", logs());
+    let master = sentinel.server_at(now).expect("ours");
     let mut checked = 0;
     for (n, _) in done.iter().filter(|(_, at)| *at > followed) {
         let got: Option<u64> =
