@@ -60,9 +60,9 @@ fn steps(metadata: &Metadata, run: &mut Run) -> Result<()> {
     )?;
     for package in metadata.packages.iter().filter(|package| package.is_crate()) {
         let alone = format!("{} alone", package.name);
-        // The core has to have a driver: with fred it is checked everywhere else.
+        // The core has to have a driver: with redis-rs it is checked everywhere else.
         let least: &[_] = match package.name.as_str() {
-            "raptor-core" => &["--no-default-features", "--features", "driver-redis"],
+            "raptor-core" => &["--no-default-features", "--features", "driver-fred"],
             _ => &["--no-default-features"],
         };
         run.step(&alone, &[&["check", "--package", &package.name], least].concat())?;

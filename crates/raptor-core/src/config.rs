@@ -45,7 +45,7 @@ pub use topology::{DEFAULT_PORT, DEFAULT_SENTINEL_PORT, Endpoint, Protocol, Tls,
 /// | `REDIS_CONNECT_TIMEOUT_MS` | milliseconds, 1 to 600,000 | 3000 |
 /// | `REDIS_DEBUG` | `1` logs every command, without its values; see [`RedisConfigBuilder::debug_commands`] | `0` |
 /// | `RAPTOR_CACHE_URL`, `RAPTOR_SESSION_URL` … | a [`Service`]'s own servers, by [`from_env_for`](Self::from_env_for) | the common ones |
-/// | `RAPTOR_REDIS_DRIVER` | `fred` or `redis`, see [`Driver`] | `fred`, if compiled in |
+/// | `RAPTOR_REDIS_DRIVER` | `redis` or `fred`, see [`Driver`] | `redis`, if compiled in |
 /// | `REDIS_CA_FILE` | PEM file of authorities to trust beside the system's | |
 ///
 /// More than one URL, or a token beside a password, is fine as long as they mean the same.

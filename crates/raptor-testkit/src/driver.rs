@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::Error;
 
-/// Names the client library that a suite runs on: `fred` or `redis`.
+/// Names the client library that a suite runs on: `redis` or `fred`.
 pub const DRIVER_VARIABLE: &str = "RAPTOR_REDIS_DRIVER";
 
 /// What [`DRIVER_VARIABLE`] names, as the type that reads it (`raptor_core::config::Driver`); that type's default

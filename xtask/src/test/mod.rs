@@ -28,10 +28,10 @@ use crate::workspace::Metadata;
 ///   resp2        … over the old protocol
 ///   upstash      … behind a front with Upstash's limits
 ///   acl          … by a user who may do what docs/acl.md says of the service, and nothing else
-///   driver-redis the core's and the services' integration tests, by redis-rs instead of fred; the core's
+///   driver-fred  the core's and the services' integration tests, by fred instead of redis-rs; the core's
 ///                have clusters, sentinels and both protocols of their own
-///   cluster-redis, resp2-redis
-///                the services' integration tests on a cluster and over the old protocol, by redis-rs
+///   cluster-fred, resp2-fred
+///                the services' integration tests on a cluster and over the old protocol, by fred
 ///   named        all integration tests on the engine that RAPTOR_REDIS_SERVER names, if any
 ///
 /// Tests in modules called `serial` assert durations and run by themselves, one at a time. A table

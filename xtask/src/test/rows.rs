@@ -28,14 +28,14 @@ const NAMES: [&str; 10] = [
 
 /// The rows of the second driver, what each runs, and the backend.
 const BY_SECOND: [(&str, Scope, &str); 3] = [
-    ("driver-redis", Scope::Clients, "standalone"),
-    ("cluster-redis", Scope::Services, "cluster"),
-    ("resp2-redis", Scope::Services, "resp2"),
+    ("driver-fred", Scope::Clients, "standalone"),
+    ("cluster-fred", Scope::Services, "cluster"),
+    ("resp2-fred", Scope::Services, "resp2"),
 ];
 
 /// The driver of most rows, and the other one.
-const FIRST: &str = "fred";
-const SECOND: &str = "redis";
+const FIRST: &str = "redis";
+const SECOND: &str = "fred";
 
 /// The row, and the backend, with users who may do little.
 const ACL: &str = "acl";
@@ -286,12 +286,12 @@ mod tests {
         assert!(cluster.takes(&binary("some-example", "it", "test")));
         assert!(rows[1].takes(&binary("raptor-core", "it", "test")));
         assert!(rows[0].takes(&binary("raptor-ops", "raptor_ops", "lib")));
-        let driver = rows.iter().find(|row| row.name == "driver-redis").expect("a row");
+        let driver = rows.iter().find(|row| row.name == "driver-fred").expect("a row");
         assert!(driver.takes(&binary("raptor-core", "it", "test")));
         assert!(driver.takes(&binary("raptor-ops", "it", "test")));
         assert!(!driver.takes(&binary("raptor-testkit", "it", "test")));
         assert!(!driver.takes(&binary("some-example", "it", "test")));
-        let cluster = rows.iter().find(|row| row.name == "cluster-redis").expect("a row");
+        let cluster = rows.iter().find(|row| row.name == "cluster-fred").expect("a row");
         assert!(cluster.takes(&binary("raptor-ops", "it", "test")));
         assert!(!cluster.takes(&binary("raptor-core", "it", "test")));
         assert!(!cluster.takes(&binary("some-example", "it", "test")));

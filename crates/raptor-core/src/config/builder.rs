@@ -158,7 +158,7 @@ impl RedisConfigBuilder {
         self
     }
 
-    /// The client library behind the connections (default fred, if compiled in). One that is not
+    /// The client library behind the connections (default redis-rs, if compiled in). One that is not
     /// compiled in is a problem that names its feature.
     pub fn driver(mut self, driver: Driver) -> Self {
         self.0.driver = Some(Setting { name: "driver", value: driver.compiled() });

@@ -14,10 +14,10 @@ use crate::error::{Error, ErrorKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Driver {
-    /// fred: feature `driver-fred`. The default where it is compiled in.
-    Fred,
-    /// redis-rs: feature `driver-redis`.
+    /// redis-rs: feature `driver-redis`, on by default. Used where it is compiled in and nothing else is said.
     Redis,
+    /// fred: feature `driver-fred`.
+    Fred,
 }
 
 impl Driver {
@@ -44,7 +44,7 @@ impl Driver {
         match name {
             "fred" => Self::Fred.compiled(),
             "redis" => Self::Redis.compiled(),
-            _ => Err(text_flaw(name).unwrap_or("is neither fred nor redis").to_owned()),
+            _ => Err(text_flaw(name).unwrap_or("is neither redis nor fred").to_owned()),
         }
     }
 
@@ -59,7 +59,7 @@ impl Driver {
 
 impl Default for Driver {
     fn default() -> Self {
-        if Self::Fred.is_compiled() { Self::Fred } else { Self::Redis }
+        if Self::Redis.is_compiled() { Self::Redis } else { Self::Fred }
     }
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for Driver {
 impl FromStr for Driver {
     type Err = Error;
 
-    /// Reads `fred` or `redis`, if that one is compiled in.
+    /// Reads `redis` or `fred`, if that one is compiled in.
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::read(name)
             .map_err(|flaw| Error::new(ErrorKind::Config, format!("the name of a driver {flaw}")))
