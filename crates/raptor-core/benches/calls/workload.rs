@@ -28,7 +28,16 @@ for i = 1, #KEYS do
 end
 return out";
 /// The script of `raptor-ratelimit`, as it is.
-pub(crate) const STRICT: &str = include_str!("../../../raptor-ratelimit/src/lua/acquire.lua");
+pub(crate) const STRICT: &str = concat!(
+    include_str!("../../../raptor-ratelimit/src/lua/base.lua"),
+    include_str!("../../../raptor-ratelimit/src/lua/strict.lua"),
+    include_str!("../../../raptor-ratelimit/src/lua/log.lua"),
+    include_str!("../../../raptor-ratelimit/src/lua/bucket.lua"),
+    include_str!("../../../raptor-ratelimit/src/lua/fixed.lua"),
+    include_str!("../../../raptor-ratelimit/src/lua/counter.lua"),
+    include_str!("../../../raptor-ratelimit/src/lua/ruling.lua"),
+    include_str!("../../../raptor-ratelimit/src/lua/decide.lua"),
+);
 
 static GCRA_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("bench.gcra", GCRA));
 static STRICT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("bench.strict", STRICT));
@@ -59,7 +68,7 @@ impl Workload {
     pub(crate) fn args(self) -> (&'static [&'static str], &'static [&'static str]) {
         match self {
             Self::Gcra => (&["60", "60000000"], &[]),
-            Self::Strict => (&[], &[";1;1000000000/60000000"]),
+            Self::Strict => (&[], &[";1;S1000000000/60000000"]),
             Self::Get => (&[], &[]),
         }
     }
