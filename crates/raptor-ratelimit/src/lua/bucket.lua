@@ -6,109 +6,115 @@
 -- so every moment is a whole number of us and of parts, and nothing is ever rounded. The Rust side
 -- takes care that burst * parts stays below 2^53.
 -- returns nothing: a part of the script that decides, see base.lua
-local bucket = {}
-local BUCKET_HEADER = '^R1G(%d+)/(%d+);(%d+);(%d+);(%d+)%$$'
+local function new_bucket(decimal)
+  local floor, ceil, min, match, format = math.floor, math.ceil, math.min, string.match, string.format
+  local EXACT = 9007199254740992 -- from 2^53 on numbers are not exact
+  local bucket = {}
+  local BUCKET_HEADER = '^R1G(%d+)/(%d+);(%d+);(%d+);(%d+)%$$'
 
-function bucket.shape(p)
-  local a, b = p.window, p.limit
-  while b > 0 do a, b = b, a % b end
-  local unit_us
-  unit_us, p.parts = p.window / a, p.limit / a
-  p.whole, p.rest = floor(unit_us / p.parts), unit_us % p.parts
-  p.unit_us, p.capacity = unit_us, p.burst or p.limit
-end
-
--- How long `units` take to come back: us, and parts of one.
-local function span(units, p)
-  local parts = units * p.rest
-  return units * p.whole + floor(parts / p.parts), parts % p.parts
-end
-
--- How many whole units come back in so long: estimated, then made exact.
-local function units_in(us, parts, p)
-  if us < 0 then return 0 end
-  local function fits(units)
-    local whole, rest = span(units, p)
-    return whole < us or (whole == us and rest <= parts)
+  function bucket.shape(p)
+    local a, b = p.window, p.limit
+    while b > 0 do a, b = b, a % b end
+    local unit_us
+    unit_us, p.parts = p.window / a, p.limit / a
+    p.whole, p.rest = floor(unit_us / p.parts), unit_us % p.parts
+    p.unit_us, p.capacity = unit_us, p.burst or p.limit
   end
-  local units = min(p.capacity, floor((us * p.parts + parts) / p.unit_us))
-  for _ = 1, 8 do
-    if units > 0 and not fits(units) then units = units - 1 else break end
+
+  -- How long `units` take to come back: us, and parts of one.
+  local function span(units, p)
+    local parts = units * p.rest
+    return units * p.whole + floor(parts / p.parts), parts % p.parts
   end
-  for _ = 1, 8 do
-    if units < p.capacity and fits(units + 1) then units = units + 1 else break end
+
+  -- How many whole units come back in so long: estimated, then made exact.
+  local function units_in(us, parts, p)
+    if us < 0 then return 0 end
+    local function fits(units)
+      local whole, rest = span(units, p)
+      return whole < us or (whole == us and rest <= parts)
+    end
+    local units = min(p.capacity, floor((us * p.parts + parts) / p.unit_us))
+    for _ = 1, 8 do
+      if units > 0 and not fits(units) then units = units - 1 else break end
+    end
+    for _ = 1, 8 do
+      if units < p.capacity and fits(units + 1) then units = units + 1 else break end
+    end
+    return units
   end
-  return units
-end
 
--- What is free of a bucket that will be whole `us` and `parts` from now.
-local function free(us, parts, p)
-  local full_us, full_parts = span(p.capacity, p)
-  us, parts = full_us - us, full_parts - parts
-  if parts < 0 then us, parts = us - 1, parts + p.parts end
-  return units_in(us, parts, p)
-end
-
-function bucket.fresh(s)
-  s.tat, s.fraction, s.sum = now, 0, 0
-end
-
-function bucket.anchor(s, sum, p)
-  s.sum, s.anchored = min(sum, p.capacity), true
-  local us, parts = span(s.sum, p)
-  s.tat, s.fraction = now + us, parts
-end
-
-function bucket.load(s, value, p)
-  local limit, window, last, tat, fraction = match(value, BUCKET_HEADER)
-  if not limit then return match(value, '^R1G') and 'corrupt' or 'other' end
-  limit, window, last, tat, fraction = limit + 0, window + 0, last + 0, tat + 0, fraction + 0
-  if limit < 1 or window < 1 or tat < last or tat >= EXACT or fraction >= limit then return 'corrupt' end
-  local back = now < last
-  if back then tat = tat - last + now end
-  if tat < now or (tat == now and fraction == 0) then return end -- whole again
-  if limit ~= p.limit or window ~= p.window then -- units of another length
-    local old = { limit = limit, window = window, burst = EXACT }
-    bucket.shape(old)
-    local used = units_in(tat - now, fraction, old)
-    local us, parts = span(used, old)
-    if us < tat - now or parts < fraction then used = used + 1 end
-    return bucket.anchor(s, used, p)
+  -- What is free of a bucket that will be whole `us` and `parts` from now.
+  local function free(us, parts, p)
+    local full_us, full_parts = span(p.capacity, p)
+    us, parts = full_us - us, full_parts - parts
+    if parts < 0 then us, parts = us - 1, parts + p.parts end
+    return units_in(us, parts, p)
   end
-  local full_us, full_parts = span(p.capacity, p)
-  if tat - now > full_us or (tat - now == full_us and fraction > full_parts) then
-    return bucket.anchor(s, p.capacity, p) -- the burst became smaller
+
+  function bucket.fresh(s, p)
+    s.tat, s.fraction, s.sum = p.now, 0, 0
   end
-  s.tat, s.fraction, s.anchored = tat, fraction, back
-  s.sum = p.capacity - free(tat - now, fraction, p)
-end
 
-function bucket.retry(s, cost, p)
-  local us, parts = span(cost, p)
-  local full_us, full_parts = span(p.capacity, p)
-  us, parts = s.tat + us - full_us - now, s.fraction + parts - full_parts
-  return us + ceil(parts / p.parts)
-end
+  function bucket.anchor(s, sum, p)
+    s.sum, s.anchored = min(sum, p.capacity), true
+    local us, parts = span(s.sum, p)
+    s.tat, s.fraction = p.now + us, parts
+  end
 
-function bucket.reset(s)
-  return s.tat - now + (s.fraction > 0 and 1 or 0)
-end
+  function bucket.load(s, value, p)
+    local limit, window, last, tat, fraction = match(value, BUCKET_HEADER)
+    if not limit then return match(value, '^R1G') and 'corrupt' or 'other' end
+    limit, window, last, tat, fraction = limit + 0, window + 0, last + 0, tat + 0, fraction + 0
+    if limit < 1 or window < 1 or tat < last or tat >= EXACT or fraction >= limit then return 'corrupt' end
+    local back = p.now < last
+    if back then tat = tat - last + p.now end
+    if tat < p.now or (tat == p.now and fraction == 0) then return bucket.fresh(s, p) end -- whole again
+    if limit ~= p.limit or window ~= p.window then -- units of another length
+      local old = { limit = limit, window = window, burst = EXACT, now = p.now }
+      bucket.shape(old)
+      local used = units_in(tat - p.now, fraction, old)
+      local us, parts = span(used, old)
+      if us < tat - p.now or parts < fraction then used = used + 1 end
+      return bucket.anchor(s, used, p)
+    end
+    local full_us, full_parts = span(p.capacity, p)
+    if tat - p.now > full_us or (tat - p.now == full_us and fraction > full_parts) then
+      return bucket.anchor(s, p.capacity, p) -- the burst became smaller
+    end
+    s.tat, s.fraction, s.anchored = tat, fraction, back
+    s.sum = p.capacity - free(tat - p.now, fraction, p)
+  end
 
-function bucket.pack(s, cost, p)
-  local us, parts = span(cost, p)
-  s.tat, s.fraction = s.tat + us + floor((s.fraction + parts) / p.parts), (s.fraction + parts) % p.parts
-  local value = format('R1G%s/%s;%s;%s;%s$', decimal(p.limit), p.text, decimal(now), decimal(s.tat), decimal(s.fraction))
-  return value, s.tat - now + 1
-end
+  function bucket.retry(s, cost, p)
+    local us, parts = span(cost, p)
+    local full_us, full_parts = span(p.capacity, p)
+    us, parts = s.tat + us - full_us - p.now, s.fraction + parts - full_parts
+    return us + ceil(parts / p.parts)
+  end
 
--- What has come back by itself is not given once more: of what was taken, the end is at `mark`.
-function bucket.give(s, units, mark, p)
-  local given = min(units, units_in(mark - 1 - now, 0, p), s.sum)
-  if given < 1 then return 0 end
-  local us, parts = span(given, p)
-  s.tat, s.fraction = s.tat - us, s.fraction - parts
-  if s.fraction < 0 then s.tat, s.fraction = s.tat - 1, s.fraction + p.parts end
-  if s.tat < now then s.tat, s.fraction = now, 0 end
-  s.sum = p.capacity - free(s.tat - now, s.fraction, p)
-  return given
+  function bucket.reset(s, p)
+    return s.tat - p.now + (s.fraction > 0 and 1 or 0)
+  end
+
+  function bucket.pack(s, cost, p)
+    local us, parts = span(cost, p)
+    s.tat, s.fraction = s.tat + us + floor((s.fraction + parts) / p.parts), (s.fraction + parts) % p.parts
+    local value = format('R1G%s/%s;%s;%s;%s$', decimal(p.limit), p.text, decimal(p.now), decimal(s.tat), decimal(s.fraction))
+    return value, s.tat - p.now + 1
+  end
+
+  -- What has come back by itself is not given once more: of what was taken, the end is at `mark`.
+  function bucket.give(s, units, mark, p)
+    local given = min(units, units_in(mark - 1 - p.now, 0, p), s.sum)
+    if given < 1 then return 0 end
+    local us, parts = span(given, p)
+    s.tat, s.fraction = s.tat - us, s.fraction - parts
+    if s.fraction < 0 then s.tat, s.fraction = s.tat - 1, s.fraction + p.parts end
+    if s.tat < p.now then s.tat, s.fraction = p.now, 0 end
+    s.sum = p.capacity - free(s.tat - p.now, s.fraction, p)
+    return given
+  end
+
+  return bucket
 end

@@ -15,15 +15,24 @@
 --   reset_us  until the whole limit is back
 -- A request is granted when all its verdicts are `allowed`; otherwise it takes nothing. It sees what
 -- those before it took: each reads its keys anew.
-local algorithms = { S = strict, L = log, G = bucket, F = fixed, C = counter }
-local LIMIT = ';(%u)(%d+)/(%d+)/?(%d*)@?(%d*)@?(%d*)'
+local call, pcall, match, max = redis.call, redis.pcall, string.match, math.max
+local time = call('TIME')
+local server_now = time[1] * 1000000 + time[2]
+local makers = { S = new_strict, L = new_log, G = new_bucket, F = new_fixed, C = new_counter }
+local algorithms = {}
 
--- A limit as the algorithm of `letter` takes it.
+-- A limit as the algorithm of `letter` takes it; nil when there is none of that letter.
 local function shape(letter, units, window, burst, at)
-  local p = { algorithm = algorithms[letter], letter = letter, limit = units + 0, window = window + 0, text = window, now = at }
+  local algorithm = algorithms[letter]
+  if not algorithm then
+    if not makers[letter] then return nil end
+    algorithm = makers[letter](decimal)
+    algorithms[letter] = algorithm
+  end
+  local p = { algorithm = algorithm, letter = letter, limit = units + 0, window = window + 0, text = window, now = at }
   p.burst = burst ~= '' and burst + 0 or nil
-  p.load, p.fresh = p.algorithm.load, p.algorithm.fresh
-  p.algorithm.shape(p)
+  p.load, p.rewrite = algorithm.load, algorithm.rewrite
+  algorithm.shape(p)
   return p
 end
 
@@ -31,14 +40,13 @@ end
 local requests = {}
 local function parse(text)
   local mode, given, cost, limits = match(text, '^(%l?)(%d*);(%d+)(.*)$')
-  local request = { mode = mode, cost = cost + 0, now = server_now, ttl_floor_ms = 0 }
+  local request = { cost = cost + 0, now = server_now, ttl_floor_ms = 0 }
+  if mode ~= '' then request.mode = mode end
   if given ~= '' then
     request.now, request.ttl_floor_ms = given + 0, 60000 -- a given clock may stand still
   end
-  now = request.now
-  for letter, units, window, burst, mark, epoch in gmatch(limits, LIMIT) do
-    local p = shape(letter, units, window, burst, now)
-    p.burst_text = burst
+  for letter, units, window, burst, mark, epoch in string.gmatch(limits, ';(%u)(%d+)/(%d+)/?(%d*)@?(%d*)@?(%d*)') do
+    local p = shape(letter, units, window, burst, request.now)
     if mode == 'r' then p.mark, p.epoch = mark + 0, epoch + 0 end
     request[#request + 1] = p
   end
@@ -50,90 +58,68 @@ end
 -- another algorithm's, which counts as taken now. Returns a verdict when it cannot be read, and the
 -- limit that holds.
 local function load_other(s, value, p)
-  local ruling, pos = ruling_of(value)
-  if ruling then
-    if ruling.till <= now then ruling.limit = false end
-    if ruling.blocked <= now then ruling.blocked = 0 end
-    s.ruling, value = ruling, sub(value, pos)
-    if ruling.limit then
-      local mark, epoch, burst = p.mark, p.epoch, p.burst_text
-      if p.burst == p.limit then burst = '' end
-      p = shape(p.letter, decimal(ruling.limit), p.text, burst, now)
-      p.mark, p.epoch = mark, epoch
-      p.fresh(s, p)
+  local ruled, pos = ruling.of(value)
+  if ruled then
+    if ruled.till <= p.now then ruled.limit = false end
+    if ruled.blocked <= p.now then ruled.blocked = 0 end
+    s.ruling, value = ruled, string.sub(value, pos)
+    if ruled.limit then
+      local other = shape(p.letter, decimal(ruled.limit), p.text, p.burst and decimal(p.burst) or '', p.now)
+      other.mark, other.epoch = p.mark, p.epoch
+      p = other
     end
+    p.algorithm.fresh(s, p)
     if value == '' then return nil, p end
     local bad = p.load(s, value, p)
     if bad ~= 'other' then return bad, p end
   end
   local letter = match(value, '^R1(%u)')
-  local other = letter and algorithms[letter]
-  if not other then return match(value, '^R%d+%u') and 'layout' or 'corrupt', p end
-  if letter == p.letter then return 'corrupt', p end
-  local was, q = {}, shape(letter, decimal(p.limit), p.text, '', now)
-  q.fresh(was, q)
+  local q = letter and letter ~= p.letter and shape(letter, decimal(p.limit), p.text, '', p.now)
+  p.algorithm.fresh(s, p)
+  if not q then return letter ~= p.letter and match(value, '^R%d+%u') and 'layout' or 'corrupt', p end
+  local was = {}
   local bad = q.load(was, value, q)
-  if not bad and was.sum > 0 then p.algorithm.anchor(s, was.sum, p) end
-  return bad, p
+  if bad then return 'corrupt', p end
+  if was.sum > 0 then p.algorithm.anchor(s, was.sum, p) end
+  return nil, p
 end
 
--- Reads the limit at `key` into `s`; why not, and the limit that holds.
+-- Reads the limit at `key` into `s`: why not, and the limit that holds where it is another.
 local function read(s, key, p)
-  s.anchored, s.ruling = false, false
-  p.fresh(s, p)
   local value = pcall('GET', key)
   if type(value) == 'string' then
     local bad = p.load(s, value, p)
     if bad == 'other' then return load_other(s, value, p) end
-    return bad, p
+    if bad then p.algorithm.fresh(s, p) end
+    return bad
   end
+  p.algorithm.fresh(s, p)
   if value then
-    if sub(value.err, 1, 9) ~= 'WRONGTYPE' then call('GET', key) end -- raises it again
-    return 'wrongtype', p
+    if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then call('GET', key) end -- raises it again
+    return 'wrongtype'
   end
-  return nil, p
-end
-
--- What the state in `s` says to `cost`: a verdict, and when to come back.
-local function judge(s, cost, p)
-  if cost > p.capacity then return 'never', 0 end
-  local retry_us = 0
-  if cost > p.capacity - s.sum then
-    retry_us = p.algorithm.retry(s, cost, p)
-    if not retry_us then return 'corrupt', 0 end
-    retry_us = max(1, retry_us)
-  end
-  local ruling = s.ruling
-  if ruling and ruling.blocked > now then retry_us = max(retry_us, ruling.blocked - now) end
-  if retry_us > 0 then return 'denied', retry_us end
-  return 'allowed', 0
 end
 
 -- Writes `s` with `cost` taken now.
-local function write(key, s, cost, p)
-  local ruling, ttl_us = s.ruling, 0
+local function write(key, s, cost, p, ttl_floor_ms)
+  local ruled, ttl_us = s.ruling, 0
   if s.anchored then -- receipts of what was moved are void
-    ruling = ruling or { limit = false, till = 0, blocked = 0, epoch = 0 }
-    ruling.epoch = next_epoch(ruling.epoch, server_now)
-    s.ruling = ruling
+    ruled = ruled or { limit = false, till = 0, blocked = 0, epoch = 0 }
+    ruled.epoch = ruling.next_epoch(ruled.epoch, server_now)
+    s.ruling = ruled
   end
-  if ruling then
-    ttl_us = max(ruling.limit and ruling.till - now or 0, ruling.blocked - now)
+  if ruled then
+    ttl_us = max(ruled.limit and ruled.till - p.now or 0, ruled.blocked - p.now)
     local remembered = 3 * max(p.window, p.algorithm.reset(s, p))
-    if ttl_us <= 0 and server_now >= ruling.epoch + remembered then ruling, s.ruling = nil, nil end
-  elseif p.algorithm == strict and strict.rewrite(key, s, cost, p) then
+    if ttl_us <= 0 and server_now >= ruled.epoch + remembered then ruled, s.ruling = false, false end
+  elseif p.rewrite and p.rewrite(key, s, cost, p) then
     return
   end
   local value, value_us = p.algorithm.pack(s, cost, p)
-  if ruling then
-    value, value_us = written(ruling) .. value, max(value_us, ttl_us)
+  if ruled then
+    value, value_us = ruling.text(ruled) .. value, max(value_us, ttl_us)
   end
-  call('SET', key, value, 'PX', decimal(max(ceil(value_us / 1000) + 1, ttl_floor_ms)))
-end
-
-local function noted(verdict, s, p)
-  if not s.ruling then return verdict end
-  return verdict .. ';' .. decimal(s.ruling.epoch) .. ';' .. decimal(p.limit)
+  call('SET', key, value, 'PX', decimal(max(math.ceil(value_us / 1000) + 1, ttl_floor_ms)))
 end
 
 -- An ACL may forbid one of the two ways to write: then it stops the call before the first of several
@@ -147,49 +133,60 @@ local states, held, reply, filled, key = {}, {}, { 'ok', server_now }, 2, 1
 for arg = 1, #ARGV do
   local request = requests[ARGV[arg]] or parse(ARGV[arg])
   local mode, cost, n, first, granted, sound = request.mode, request.cost, #request, filled, true, true
-  now, ttl_floor_ms = request.now, request.ttl_floor_ms
   for i = 1, n do
-    local s, verdict, retry_us = states[i], nil, 0
+    local s, p, verdict, retry_us = states[i], request[i], 'allowed', 0
     if not s then
       s = {}
       states[i] = s
     end
-    local bad, p = read(s, KEYS[key + i - 1], request[i])
+    s.anchored, s.ruling = false, false
+    local bad, other = read(s, KEYS[key + i - 1], p)
+    p = other or p
     held[i] = p
-    if bad then verdict, sound = bad, false else verdict, retry_us = judge(s, cost, p) end
-    if verdict == 'corrupt' then sound = false end
+    local room = p.capacity - s.sum
+    if bad then
+      verdict = bad
+    elseif cost > p.capacity then
+      verdict = 'never'
+    else
+      if cost > room then
+        retry_us = p.algorithm.retry(s, cost, p)
+        if retry_us then verdict, retry_us = 'denied', max(1, retry_us) else verdict, retry_us, bad = 'corrupt', 0, true end
+      end
+      if s.ruling and s.ruling.blocked > p.now and not bad then
+        verdict, retry_us = 'denied', max(retry_us, s.ruling.blocked - p.now)
+      end
+    end
+    if bad then sound = false end
     granted = granted and verdict == 'allowed'
-    reply[filled + 1], reply[filled + 2], reply[filled + 3] = noted(verdict, s, p), max(0, p.capacity - s.sum), retry_us
-    reply[filled + 4] = not bad and s.sum > 0 and p.algorithm.reset(s, p) or 0
+    reply[filled + 1], reply[filled + 2], reply[filled + 3] = verdict, max(0, room), retry_us
     filled = filled + 4
   end
   for i = 1, n do
-    local p, s, at = held[i], states[i], first + 4 * i
-    local taken = granted and cost or 0
-    if mode == 'p' or not sound then
-      taken = nil
+    local s, p, at, k, taken = states[i], held[i], first + 4 * i, KEYS[key + i - 1], granted and cost or 0
+    if not sound or mode == 'p' then
+      taken = false
     elseif mode == 'c' then
-      taken = max(0, min(cost, p.capacity - s.sum))
-      reply[at - 1] = 0
+      taken = max(0, math.min(cost, p.capacity - s.sum))
     elseif mode == 'r' then
-      taken = nil
+      taken = false
       reply[at - 1] = 0
       if not s.anchored and (s.ruling and s.ruling.epoch or 0) == p.epoch then
         local given = p.algorithm.give(s, cost, p.mark, p)
         if given > 0 then
-          write(KEYS[key + i - 1], s, 0, p)
+          write(k, s, 0, p, request.ttl_floor_ms)
           reply[at - 2], reply[at - 1] = max(0, p.capacity - s.sum), given
         end
       end
     end
-    if taken and taken > 0 then
-      write(KEYS[key + i - 1], s, taken, p)
-      reply[at - 2] = reply[at - 2] - taken
-      -- A write moves the head of a strict window to the bucket of now.
-      reply[at] = p.cur and (p.cur + 1) * p.width + p.window - now or p.algorithm.reset(s, p)
-      if s.ruling then reply[at - 3] = noted('allowed', s, p) end
-    elseif taken and s.anchored then
-      write(KEYS[key + i - 1], s, 0, p)
+    if taken and (taken > 0 or s.anchored) then
+      write(k, s, taken, p, request.ttl_floor_ms)
+      reply[at - 2], s.sum = reply[at - 2] - taken, s.sum + taken
+      if taken > 0 then s.head = p.cur end -- a strict window's newest bucket is that of now
+    end
+    reply[at] = s.sum > 0 and p.algorithm.reset(s, p) or 0
+    if s.ruling then
+      reply[at - 3] = reply[at - 3] .. ';' .. decimal(s.ruling.epoch) .. ';' .. decimal(p.limit)
     end
   end
   key = key + n

@@ -24,9 +24,9 @@ if type(value) == 'table' then
   if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then call('GET', KEYS[1]) end
   return { 'wrongtype' }
 end
-local ruling, pos = ruling_of(value or '')
-local state = ruling and string.sub(value, pos) or value or ''
-ruling = ruling or { limit = false, till = 0, blocked = 0, epoch = 0 }
+local ruled, pos = ruling.of(value or '')
+local state = ruled and string.sub(value, pos) or value or ''
+ruled = ruled or { limit = false, till = 0, blocked = 0, epoch = 0 }
 if state ~= '' and not string.match(state, '^R1[SLGFC]%d') then
   return { string.match(state, '^R%d+%u') and 'layout' or 'corrupt' }
 end
@@ -42,20 +42,20 @@ need('HLEN', KEYS[2])
 need('HGETALL', KEYS[2])
 need('PEXPIRE', KEYS[2], '1')
 
-if ruling.till <= now then ruling.limit, ruling.till = false, 0 end
-if ruling.blocked <= now then ruling.blocked = 0 end
+if ruled.till <= now then ruled.limit, ruled.till = false, 0 end
+if ruled.blocked <= now then ruled.blocked = 0 end
 if what == 'reset' then
   if not value then return { 'ok' } end
-  state, ruling.epoch = '', next_epoch(ruling.epoch, server_us)
+  state, ruled.epoch = '', ruling.next_epoch(ruled.epoch, server_us)
 elseif what == 'block' then
-  ruling.blocked = for_us > 0 and now + for_us or 0
+  ruled.blocked = for_us > 0 and now + for_us or 0
 else
-  ruling.limit = units ~= '' and tonumber(units)
-  ruling.till = ruling.limit and now + for_us or 0
+  ruled.limit = units ~= '' and tonumber(units)
+  ruled.till = ruled.limit and now + for_us or 0
 end
 
 -- Room in the index, where this limit needs a place in it.
-local listed = ruling.limit or ruling.blocked > 0
+local listed = ruled.limit or ruled.blocked > 0
 if listed and not call('HGET', KEYS[2], field) and call('HLEN', KEYS[2]) > MAX_RULINGS then
   local all, over = call('HGETALL', KEYS[2]), 0
   for i = 1, #all, 2 do
@@ -66,18 +66,18 @@ if listed and not call('HGET', KEYS[2], field) and call('HLEN', KEYS[2]) > MAX_R
 end
 
 local keep_ms = state ~= '' and math.max(call('PTTL', KEYS[1]), 1) or 0
-local ruled_ms = math.ceil(math.max(ruling.till - now, ruling.blocked - now, 0) / 1000)
-if ruling.epoch > 0 then keep_ms = math.max(keep_ms, math.ceil(outlive_us / 1000)) end
-if listed or ruling.epoch > 0 then
-  call('SET', KEYS[1], written(ruling) .. state, 'PX', string.format('%.0f', math.max(keep_ms, ruled_ms, 1)))
+local ruled_ms = math.ceil(math.max(ruled.till - now, ruled.blocked - now, 0) / 1000)
+if ruled.epoch > 0 then keep_ms = math.max(keep_ms, math.ceil(outlive_us / 1000)) end
+if listed or ruled.epoch > 0 then
+  call('SET', KEYS[1], ruling.text(ruled) .. state, 'PX', string.format('%.0f', math.max(keep_ms, ruled_ms, 1)))
 elseif state ~= '' then
   call('SET', KEYS[1], state, 'PX', string.format('%.0f', keep_ms))
 elseif value then
   call('DEL', KEYS[1])
 end
 if listed then
-  local limit = ruling.limit and string.format('%.0f', ruling.limit) or '-'
-  call('HSET', KEYS[2], 'v', '1', field, string.format('%s;%.0f;%.0f', limit, ruling.till, ruling.blocked))
+  local limit = ruled.limit and string.format('%.0f', ruled.limit) or '-'
+  call('HSET', KEYS[2], 'v', '1', field, string.format('%s;%.0f;%.0f', limit, ruled.till, ruled.blocked))
   local ttl_ms = math.max(call('PTTL', KEYS[2]), ruled_ms)
   call('PEXPIRE', KEYS[2], string.format('%.0f', ttl_ms))
 else

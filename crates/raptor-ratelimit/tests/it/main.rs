@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod acl;
+mod algorithms;
 mod bad_input;
 mod batch;
 mod clock;
@@ -9,6 +10,7 @@ mod concurrency;
 mod lost_replies;
 mod model;
 mod policy_change;
+mod references;
 mod riding;
 mod rig;
 mod several_limits;
