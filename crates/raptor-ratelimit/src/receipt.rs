@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use raptor_core::Key;
+use raptor_core::{Key, Result};
+use time::OffsetDateTime;
 
 use crate::limit::Limit;
+use crate::options::AcquireOptions;
 
 /// Stands for the units that one admission took; [`refund`](crate::RateLimitService::refund) uses it
 /// up.
@@ -30,6 +32,15 @@ pub(crate) struct Mark {
 }
 
 impl Receipt {
+    /// Takes `now` for the server's clock at its refund: for tests and models.
+    ///
+    /// # Errors
+    /// As of [`AcquireOptions::now`].
+    pub fn at(mut self, now: OffsetDateTime) -> Result<Self> {
+        self.now_us = AcquireOptions::default().now(now)?.now_us();
+        Ok(self)
+    }
+
     /// What was taken of each limit.
     #[must_use]
     pub fn cost(&self) -> u64 {

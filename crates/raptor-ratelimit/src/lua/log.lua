@@ -44,7 +44,7 @@ local function new_log(decimal)
     sum, base, newest = sum + 0, base + 0, newest + 0
     if byte(value, -1) ~= DOLLAR or #value > MAX_LOG_BYTES or sum >= EXACT then return 'corrupt' end
     if p.now < newest then return log.anchor(s, sum, p) end -- the clock went back
-    if p.now >= newest + p.window then return log.fresh(s, p) end -- all of it has left
+    if sum == 0 or p.now >= newest + p.window then return log.fresh(s, p) end -- all of it has left
     local delta, units, after = entry_at(value, pos)
     while delta and p.now >= base + delta + p.window do
       sum, base, pos = sum - units, base + delta, after
