@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod acl;
+mod across;
 mod algorithms;
 mod bad_input;
 mod batch;
@@ -9,12 +10,16 @@ mod clock;
 mod concurrency;
 mod lost_replies;
 mod model;
+mod permits;
+#[cfg(feature = "toml")]
+mod policies;
 mod policy_change;
 mod receipts;
 mod references;
 mod riding;
 mod rig;
 mod rulings;
+mod serial;
 mod several_limits;
 mod state;
 mod strict_window;
