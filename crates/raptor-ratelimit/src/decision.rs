@@ -46,6 +46,8 @@ pub struct RateLimitResult {
     pub remaining: u64,
     /// When the whole limit is free again if nothing more is taken, by the server's clock.
     pub reset_at: OffsetDateTime,
+    /// The same as a time from now on, whatever the caller's clock says.
+    pub reset_after: Duration,
     /// When this limit will allow the same call; `None` when it allows it, and when it never will.
     pub retry_after: Option<Duration>,
 }
@@ -93,6 +95,7 @@ impl Decision {
                 limit: verdict.units.unwrap_or(limit.limit()),
                 remaining: verdict.remaining,
                 reset_at: instant(answer.now_us.saturating_add(verdict.reset_us))?,
+                reset_after: Duration::from_micros(verdict.reset_us),
                 retry_after: denied.then(|| Duration::from_micros(verdict.retry_us)),
             })
         };

@@ -14,6 +14,9 @@ use crate::subject::Subject;
 /// elsewhere is seen by then.
 const MOST_AGE: Duration = Duration::from_secs(1);
 
+/// Of several limits one may be due already; the slowest is not.
+const INSTANT: Duration = Duration::from_micros(1);
+
 /// Denials that are remembered, over all shards.
 const MOST: usize = 16_384;
 const SHARDS: usize = 16;
@@ -55,9 +58,10 @@ impl Denials {
         same.then(|| {
             let passed = now.saturating_duration_since(denial.asked);
             let mut results = denial.results.clone();
-            for retry_after in results.iter_mut().filter_map(|result| result.retry_after.as_mut()) {
-                // What was due meanwhile may be so only because others took nothing: ask again then.
-                *retry_after = retry_after.saturating_sub(passed).max(Duration::from_micros(1));
+            for result in &mut results {
+                result.reset_after = result.reset_after.saturating_sub(passed);
+                let left = |after: Duration| after.saturating_sub(passed).max(INSTANT);
+                result.retry_after = result.retry_after.map(left);
             }
             Decision::new(results)
         })
@@ -122,8 +126,10 @@ mod tests {
     fn denied(retry_after: Duration) -> Decision {
         let reset_at = OffsetDateTime::UNIX_EPOCH;
         let retry_after = Some(retry_after);
+        let reset_after = Duration::ZERO;
+        let (allowed, limit, remaining) = (false, 1, 0);
         let result =
-            RateLimitResult { allowed: false, limit: 1, remaining: 0, reset_at, retry_after };
+            RateLimitResult { allowed, limit, remaining, reset_at, reset_after, retry_after };
         Decision::new(vec![result])
     }
 

@@ -50,6 +50,8 @@ mod across;
 mod breaker;
 mod decision;
 mod denied;
+#[cfg(feature = "tower")]
+pub mod http;
 mod lease;
 mod limit;
 mod options;

@@ -99,6 +99,7 @@ fn result(limit: &Limit, cost: u64, left: u64, back_in: Duration) -> RateLimitRe
         limit: limit.limit(),
         remaining: left,
         reset_at: OffsetDateTime::now_utc() + back_in,
+        reset_after: back_in,
         retry_after: (!allowed && !never).then_some(back_in),
     }
 }

@@ -8,6 +8,11 @@ mod bad_input;
 mod batch;
 mod clock;
 mod concurrency;
+#[cfg(all(feature = "tower", feature = "toml"))]
+mod http;
+#[cfg(all(feature = "tower", feature = "toml"))]
+#[path = "../../examples/limited_api.rs"]
+mod limited_api;
 mod lost_replies;
 mod model;
 mod permits;
