@@ -89,7 +89,8 @@ impl RateLimitService {
             }
         }
         let mut decisions: Vec<Decision> = decisions.into_iter().flatten().collect();
-        let outcome = decisions.iter().fold(Outcome::Allowed, |all, one| strictest(all, one.outcome));
+        let outcome =
+            decisions.iter().fold(Outcome::Allowed, |all, one| strictest(all, one.outcome));
         if failed.is_none() && outcome.is_allowed() {
             return Ok((outcome, decisions));
         }

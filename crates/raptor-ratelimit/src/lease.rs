@@ -142,8 +142,7 @@ impl Leased {
         loop {
             let asked = self.epoch.elapsed();
             let options = AcquireOptions::default().cost(size)?;
-            let mut decision =
-                self.service.acquire(&self.subject, &self.limits, &options).await?;
+            let mut decision = self.service.acquire(&self.subject, &self.limits, &options).await?;
             let remaining = decision.results[0].remaining;
             match decision.outcome {
                 Outcome::Allowed => {

@@ -123,15 +123,21 @@ impl TryFrom<Written> for Policies {
         if let Some(tier) = &written.default_tier
             && !written.tiers.contains_key(tier)
         {
-            return Err(config(format!("default_tier names the tier `{tier}`, which is not there")));
+            return Err(config(format!(
+                "default_tier names the tier `{tier}`, which is not there"
+            )));
         }
         let mut tiers = BTreeMap::new();
         for (tier, endpoints) in written.tiers {
             let mut checked = BTreeMap::new();
             for (endpoint, limits) in endpoints {
-                let place = |error| config(format!("tier `{tier}`, endpoint `{endpoint}`: {error}"));
-                let limits: Vec<Limit> =
-                    limits.into_iter().map(Limit::try_from).collect::<Result<_>>().map_err(place)?;
+                let place =
+                    |error| config(format!("tier `{tier}`, endpoint `{endpoint}`: {error}"));
+                let limits: Vec<Limit> = limits
+                    .into_iter()
+                    .map(Limit::try_from)
+                    .collect::<Result<_>>()
+                    .map_err(place)?;
                 check_together(&endpoint, &limits).map_err(place)?;
                 checked.insert(endpoint, limits);
             }
@@ -296,7 +302,11 @@ impl RateLimitService {
     }
 }
 
-fn limits_of<'p>(policies: &'p Policies, tier: Option<&str>, endpoint: &str) -> Result<&'p [Limit]> {
+fn limits_of<'p>(
+    policies: &'p Policies,
+    tier: Option<&str>,
+    endpoint: &str,
+) -> Result<&'p [Limit]> {
     match policies.limits(tier, endpoint) {
         [] => Err(Error::new(ErrorKind::Config, NoPolicy.to_string()).with_source(NoPolicy)),
         limits => Ok(limits),

@@ -72,13 +72,7 @@ impl Shares {
     }
 }
 
-fn take(
-    shares: &mut HashMap<Key, Share>,
-    key: &Key,
-    limit: &Limit,
-    cost: u64,
-    now: Instant,
-) {
+fn take(shares: &mut HashMap<Key, Share>, key: &Key, limit: &Limit, cost: u64, now: Instant) {
     let fresh = || Share { ends: now + limit.window(), taken: 0 };
     let share = shares.entry(key.clone()).or_insert_with(fresh);
     if share.ends <= now {

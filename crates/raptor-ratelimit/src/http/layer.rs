@@ -144,7 +144,10 @@ where
                 denied(&decision, &limits, speaks)
             };
             let headers = response.headers_mut();
-            let both = [(POLICY, fields::policy(&limits, &decision)), (STATE, fields::state(&limits, &decision))];
+            let both = [
+                (POLICY, fields::policy(&limits, &decision)),
+                (STATE, fields::state(&limits, &decision)),
+            ];
             for (name, value) in both {
                 if let Some(value) = value {
                     headers.insert(name, value);

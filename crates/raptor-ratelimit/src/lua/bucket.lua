@@ -9,7 +9,7 @@
 local function new_bucket(decimal)
   local floor, ceil, min, match, format = math.floor, math.ceil, math.min, string.match, string.format
   local EXACT = 9007199254740992 -- from 2^53 on numbers are not exact
-  local bucket = {}
+  local bucket = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local BUCKET_HEADER = '^R1G(%d+)/(%d+);(%d+);(%d+);(%d+)%$$'
 
   function bucket.shape(p)

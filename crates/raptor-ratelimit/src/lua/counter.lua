@@ -5,7 +5,7 @@
 local function new_counter(decimal)
   local floor, ceil, min, max, match, format = math.floor, math.ceil, math.min, math.max, string.match, string.format
   local EXACT = 9007199254740992 -- from 2^53 on numbers are not exact
-  local counter = {}
+  local counter = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local COUNTER_HEADER = '^R1C(%d+);(%d+);(%d+);(%d+)%$$'
   local STEPS = 10000
 

@@ -19,7 +19,7 @@ local call, pcall, match, max = redis.call, redis.pcall, string.match, math.max
 local time = call('TIME')
 local server_now = time[1] * 1000000 + time[2]
 local makers = { S = new_strict, L = new_log, G = new_bucket, F = new_fixed, C = new_counter }
-local algorithms = {}
+local algorithms, ruling = {}, nil
 
 -- A limit as the algorithm of `letter` takes it; nil when there is none of that letter.
 local function shape(letter, units, window, burst, at)
@@ -29,9 +29,11 @@ local function shape(letter, units, window, burst, at)
     algorithm = makers[letter](decimal)
     algorithms[letter] = algorithm
   end
-  local p = { algorithm = algorithm, letter = letter, limit = units + 0, window = window + 0, text = window, now = at }
-  p.burst = burst ~= '' and burst + 0 or nil
-  p.load, p.rewrite = algorithm.load, algorithm.rewrite
+  local p = {
+    algorithm = algorithm, load = algorithm.load, rewrite = algorithm.rewrite, letter = letter,
+    limit = units + 0, window = window + 0, text = window, burst = burst ~= '' and burst + 0, now = at,
+    capacity = 0, width = 0, cur = 0, whole_in = false, mark = false, epoch = false, -- room for these
+  }
   algorithm.shape(p)
   return p
 end
@@ -58,6 +60,7 @@ end
 -- another algorithm's, which counts as taken now. Returns a verdict when it cannot be read, and the
 -- limit that holds.
 local function load_other(s, value, p)
+  ruling = ruling or new_ruling()
   local ruled, pos = ruling.of(value)
   if ruled then
     if ruled.till <= p.now then ruled.limit = false end
@@ -104,6 +107,7 @@ end
 local function write(key, s, cost, p, ttl_floor_ms)
   local ruled, ttl_us = s.ruling, 0
   if s.anchored then -- receipts of what was moved are void
+    ruling = ruling or new_ruling()
     ruled = ruled or { limit = false, till = 0, blocked = 0, epoch = 0 }
     ruled.epoch = ruling.next_epoch(ruled.epoch, server_now)
     s.ruling = ruled
@@ -112,8 +116,6 @@ local function write(key, s, cost, p, ttl_floor_ms)
     ttl_us = max(ruled.limit and ruled.till - p.now or 0, ruled.blocked - p.now)
     local remembered = 3 * max(p.window, p.algorithm.reset(s, p))
     if ttl_us <= 0 and server_now >= ruled.epoch + remembered then ruled, s.ruling = false, false end
-  elseif p.rewrite and p.rewrite(key, s, cost, p) then
-    return
   end
   local value, value_us = p.algorithm.pack(s, cost, p)
   if ruled then
@@ -136,7 +138,7 @@ for arg = 1, #ARGV do
   for i = 1, n do
     local s, p, verdict, retry_us = states[i], request[i], 'allowed', 0
     if not s then
-      s = {}
+      s = { value = false, prefix = '', pos = 0, dropped = false, head = 0, older = 0, newest = 0, sum = 0, anchored = false, ruling = false }
       states[i] = s
     end
     s.anchored, s.ruling = false, false
@@ -164,27 +166,33 @@ for arg = 1, #ARGV do
   end
   for i = 1, n do
     local s, p, at, k, taken = states[i], held[i], first + 4 * i, KEYS[key + i - 1], granted and cost or 0
-    if not sound or mode == 'p' then
+    if not sound then
       taken = false
-    elseif mode == 'c' then
-      taken = max(0, math.min(cost, p.capacity - s.sum))
-    elseif mode == 'r' then
+    elseif mode then
       taken = false
-      reply[at - 1] = 0
-      if not s.anchored and (s.ruling and s.ruling.epoch or 0) == p.epoch then
-        local given = p.algorithm.give(s, cost, p.mark, p)
-        if given > 0 then
-          write(k, s, 0, p, request.ttl_floor_ms)
-          reply[at - 2], reply[at - 1] = max(0, p.capacity - s.sum), given
+      if mode == 'c' then
+        taken = max(0, math.min(cost, p.capacity - s.sum))
+      elseif mode == 'r' then
+        reply[at - 1] = 0
+        if not s.anchored and (s.ruling and s.ruling.epoch or 0) == p.epoch then
+          local given = p.algorithm.give(s, cost, p.mark, p)
+          if given > 0 then
+            write(k, s, 0, p, request.ttl_floor_ms)
+            reply[at - 2], reply[at - 1] = max(0, p.capacity - s.sum), given
+          end
         end
       end
     end
     if taken and (taken > 0 or s.anchored) then
-      write(k, s, taken, p, request.ttl_floor_ms)
+      local rewritten = p.rewrite and not (s.ruling or s.anchored) and p.rewrite(k, s, taken, p)
+      if not rewritten then write(k, s, taken, p, request.ttl_floor_ms) end
       reply[at - 2], s.sum = reply[at - 2] - taken, s.sum + taken
-      if taken > 0 then s.head = p.cur end -- a strict window's newest bucket is that of now
     end
-    reply[at] = s.sum > 0 and p.algorithm.reset(s, p) or 0
+    if taken and taken > 0 and p.whole_in then
+      reply[at] = p.whole_in
+    else
+      reply[at] = s.sum > 0 and p.algorithm.reset(s, p) or 0
+    end
     if s.ruling then
       reply[at - 3] = reply[at - 3] .. ';' .. decimal(s.ruling.epoch) .. ';' .. decimal(p.limit)
     end

@@ -4,7 +4,7 @@
 local function new_fixed(decimal)
   local min, match, format = math.min, string.match, string.format
   local EXACT = 9007199254740992 -- from 2^53 on numbers are not exact
-  local fixed = {}
+  local fixed = { shape = false, fresh = false, anchor = false, load = false, retry = false, pack = false, give = false, reset = false } -- with room for all of them
   local FIXED_HEADER = '^R1F(%d+);(%d+);(%d+)%$$'
 
   function fixed.shape(p)

@@ -7,7 +7,7 @@
 local function new_log(decimal)
   local match, format, byte, sub = string.match, string.format, string.byte, string.sub
   local EXACT, DOLLAR = 9007199254740992, 36 -- from 2^53 on numbers are not exact
-  local log = {}
+  local log = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local LOG_HEADER = '^R1L(%d+);(%d+);(%d+);(%d+);()'
   local ENTRY = '^(%d+)%*?(%d*),()'
   local MAX_LOG_BYTES = 40000

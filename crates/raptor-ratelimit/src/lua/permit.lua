@@ -26,6 +26,7 @@ if what == 'release' then return { call('ZREM', KEYS[1], id) == 1 and 'released'
 
 local expires = decimal(now + ttl_us)
 need('PTTL', KEYS[1])
+need('ZCARD', KEYS[1])
 need('ZADD', KEYS[1], expires, id)
 need('PEXPIRE', KEYS[1], '1')
 local function hold()

@@ -9,7 +9,7 @@
 -- ARGV[6] outlive_us  how long receipts of what a reset forgets could be given back
 -- returns {"ok"} | {"wrongtype" | "corrupt" | "layout"} of KEYS[1] | {"full"} too many rulings of one user
 local call, pcall = redis.call, redis.pcall
-local MAX_RULINGS = 1000
+local MAX_RULINGS, ruling = 1000, new_ruling()
 local what, given, units, for_us, field, outlive_us = ARGV[1], ARGV[2], ARGV[3], ARGV[4] + 0, ARGV[5], ARGV[6] + 0
 local time = call('TIME')
 local server_us = time[1] * 1000000 + time[2]

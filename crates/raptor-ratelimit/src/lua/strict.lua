@@ -10,7 +10,7 @@ local function new_strict(decimal)
   local floor, min, match, format = math.floor, math.min, string.match, string.format
   local byte, char, sub, call = string.byte, string.char, string.sub, redis.call
   local EXACT, DOLLAR = 9007199254740992, 36 -- from 2^53 on numbers are not exact
-  local strict = {}
+  local strict = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, rewrite = false, give = false } -- with room for all of them
   local BUCKETS, SLOTS, FIRST_SLOT, MAX_BYTES = 60, 66, 60, 2048
   local HEADER = '^(R1S(%d+);(%d+);(%d+);)(%d+)()'
   local BUCKET = '^[<-}](%d+)()'
@@ -18,6 +18,7 @@ local function new_strict(decimal)
   function strict.shape(p)
     p.width, p.capacity = floor(p.window / BUCKETS), p.limit
     p.cur = floor(p.now / p.width)
+    p.whole_in = (p.cur + 1) * p.width + p.window - p.now
   end
 
   -- Index of the bucket with byte `slot`, one of the 65 before `head`.
@@ -90,7 +91,7 @@ local function new_strict(decimal)
       older, newest = older + newest, 0
     end
     local value = format('R1S%s;%s;%s;%s%s$', p.text, decimal(cur), decimal(older), decimal(newest + cost), buckets)
-    return value, (cur + 1) * p.width + p.window - p.now
+    return value, p.whole_in
   end
 
   -- Writes in place what changes only the head bucket, whose first write set a TTL that covers all of

@@ -100,9 +100,6 @@ async fn no_parts_too_many_and_a_user_twice_are_typed_errors() -> Result<()> {
         let error = rig.service.acquire_across(asks, &options).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
-    assert!(matches!(
-        rig.service.acquire_across(&many[..16], &options).await?.0,
-        Outcome::Allowed
-    ));
+    assert!(matches!(rig.service.acquire_across(&many[..16], &options).await?.0, Outcome::Allowed));
     Ok(())
 }

@@ -47,7 +47,8 @@ async fn start(service: RateLimitService) -> Result<std::net::SocketAddr> {
 
 /// A field as RFC 9651 reads it: names with their integer parameters.
 fn parse(field: &str) -> Vec<(String, HashMap<String, i64>)> {
-    let list = Parser::new(field).parse::<List>().unwrap_or_else(|error| panic!("{field}: {error}"));
+    let list =
+        Parser::new(field).parse::<List>().unwrap_or_else(|error| panic!("{field}: {error}"));
     let item = |entry: &ListEntry| {
         let ListEntry::Item(Item { bare_item: BareItem::String(name), params }) = entry else {
             panic!("{field}: {entry:?}");

@@ -7,13 +7,8 @@ use crate::model::Record;
 use crate::rig::{MINUTE, Random, Rig, START_US, instant, subject};
 
 const SECOND: u64 = 1_000_000;
-const ALL: [Algorithm; 5] = [
-    Algorithm::Strict,
-    Algorithm::Log,
-    Algorithm::Bucket,
-    Algorithm::Fixed,
-    Algorithm::Counter,
-];
+const ALL: [Algorithm; 5] =
+    [Algorithm::Strict, Algorithm::Log, Algorithm::Bucket, Algorithm::Fixed, Algorithm::Counter];
 
 /// Refunds go by the clock that the admission was given: this one is later.
 fn later(receipt: Receipt, at_us: u64) -> Receipt {
@@ -139,8 +134,7 @@ async fn denials_peeks_and_charges_have_no_receipt() -> Result<()> {
 async fn a_charge_takes_what_fits_and_never_more_than_the_limit() -> Result<()> {
     let rig = Rig::start().await?;
     for algorithm in ALL {
-        let limits =
-            [Limit::new(algorithm, 10, MINUTE)?, Limit::new(algorithm, 25, MINUTE * 60)?];
+        let limits = [Limit::new(algorithm, 10, MINUTE)?, Limit::new(algorithm, 25, MINUTE * 60)?];
         let mut left = Vec::new();
         for _ in 0..4 {
             let options = AcquireOptions::default().cost(7)?.now(instant(START_US))?;

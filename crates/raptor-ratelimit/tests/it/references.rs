@@ -165,7 +165,8 @@ impl Counter {
     fn at(&self, now: u64) -> Self {
         let mut counter = self.clone();
         if now >= self.start + 2 * self.window_us {
-            counter = Self { start: now - now % self.window_us, previous: 0, current: 0, ..counter };
+            counter =
+                Self { start: now - now % self.window_us, previous: 0, current: 0, ..counter };
         } else if now >= self.start + self.window_us {
             counter.start += self.window_us;
             (counter.previous, counter.current) = (self.current, 0);

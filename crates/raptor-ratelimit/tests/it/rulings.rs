@@ -11,13 +11,8 @@ use crate::rig::{MINUTE, Rig, START_US, instant, key, subject};
 
 const SECOND: u64 = 1_000_000;
 const HOUR: Duration = Duration::from_secs(3_600);
-const ALL: [Algorithm; 5] = [
-    Algorithm::Strict,
-    Algorithm::Log,
-    Algorithm::Bucket,
-    Algorithm::Fixed,
-    Algorithm::Counter,
-];
+const ALL: [Algorithm; 5] =
+    [Algorithm::Strict, Algorithm::Log, Algorithm::Bucket, Algorithm::Fixed, Algorithm::Counter];
 
 fn at(us: u64) -> AcquireOptions {
     AcquireOptions::default().now(instant(us)).unwrap()
@@ -117,7 +112,10 @@ async fn lists_what_stands_for_a_user_and_nobody_else_s() -> Result<()> {
     let mut list = rig.service.list("{u}:\0", &now).await?;
     list.sort_by_key(|ruling| ruling.policy.clone());
     assert_eq!(list.len(), 2);
-    assert_eq!((&list[0].endpoint[..], &list[0].policy[..]), (&b"a:{}\r\n"[..], &b"60s-bucket"[..]));
+    assert_eq!(
+        (&list[0].endpoint[..], &list[0].policy[..]),
+        (&b"a:{}\r\n"[..], &b"60s-bucket"[..])
+    );
     assert_eq!(list[0].units, Some((77, instant(START_US + 3_600 * SECOND))));
     assert_eq!((list[0].blocked_until, list[1].units), (None, None));
     assert_eq!(list[1].policy, limit.policy());
@@ -141,6 +139,7 @@ async fn rulings_are_bounded_and_those_that_are_over_make_room() -> Result<()> {
     }
     let error = block(1_000, START_US).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Capacity, "{error}");
+    assert_eq!(rig.service.list("u", &at(START_US)).await?.len(), 1_000);
     block(5, START_US).await?;
     block(1_000, START_US + 60 * SECOND).await?;
     Ok(())
@@ -166,7 +165,7 @@ async fn bad_durations_numbers_and_values_are_typed_errors() -> Result<()> {
         let before = rig.backend.snapshot().await?;
         let error = service.block(who, &limit, MINUTE, now).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{value}: {error}");
-        assert!(service.reset(who, &[limit.clone()], now).await.is_err());
+        assert!(service.reset(who, std::slice::from_ref(&limit), now).await.is_err());
         assert!(rig.backend.snapshot().await? == before);
     }
     Ok(())
@@ -192,6 +191,21 @@ async fn a_damaged_ruling_is_a_typed_error_and_no_admission() -> Result<()> {
         let error = error.downcast_ref::<raptor_core::Error>().unwrap();
         assert_eq!(error.kind(), ErrorKind::Codec, "{value}: {error}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_newer_layout_of_the_index_is_refused_and_left_alone() -> Result<()> {
+    let rig = Rig::start().await?;
+    let limit = Limit::strict(10, MINUTE)?;
+    rig.service.block(&subject(), &limit, MINUTE, &at(START_US)).await?;
+    rig.query::<i64>(redis::cmd("HSET").arg("raptorflow:rate~rulings:{u}").arg("v").arg(2)).await?;
+    let before = rig.backend.snapshot().await?;
+    let error = rig.service.unblock(&subject(), &limit, &at(START_US)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+    let error = rig.service.list("u", &at(START_US)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+    assert!(rig.backend.snapshot().await? == before);
     Ok(())
 }
 

@@ -76,7 +76,8 @@ async fn what_another_process_resets_is_allowed_within_a_second() -> Result<()> 
     assert!(rig.one(&limit).await?.is_allowed());
     assert!(!rig.one(&limit).await?.is_allowed());
     let reset = Instant::now();
-    other.reset(&subject(), &[limit.clone()], &AcquireOptions::default()).await?;
+    let limits = std::slice::from_ref(&limit);
+    other.reset(&subject(), limits, &AcquireOptions::default()).await?;
     while !rig.one(&limit).await?.is_allowed() {
         assert!(reset.elapsed() < Duration::from_secs(5), "a second, with slack");
         tokio::time::sleep(Duration::from_millis(5)).await;

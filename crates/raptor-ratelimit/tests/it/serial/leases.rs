@@ -65,8 +65,8 @@ async fn acceptance_8_four_nodes_with_leases_of_5_use_at_most_120_in_any_window(
 }
 
 #[tokio::test]
-async fn acceptance_8_a_killed_node_loses_its_lease_at_most_and_a_dropped_one_nothing()
--> Result<()> {
+async fn acceptance_8_a_killed_node_loses_its_lease_at_most_and_a_dropped_one_nothing() -> Result<()>
+{
     let rig = Rig::start().await?;
     for (name, killed) in [("killed", true), ("dropped", false)] {
         let limit = Limit::strict(100, HOUR)?.named(name)?;

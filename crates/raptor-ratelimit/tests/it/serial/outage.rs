@@ -68,8 +68,8 @@ async fn acceptance_9_a_killed_server_opens_closes_or_leaves_a_share() -> Result
 }
 
 #[tokio::test]
-async fn acceptance_9_a_server_that_hangs_is_waited_for_no_longer_than_the_deadline()
--> Result<()> {
+async fn acceptance_9_a_server_that_hangs_is_waited_for_no_longer_than_the_deadline() -> Result<()>
+{
     let (server, service) = start().await?;
     assert!(!quickly(&service, &[limit("open", Outage::Open)]).await?.degraded);
     server.stop()?;
@@ -83,12 +83,8 @@ async fn a_limit_that_fails_on_an_outage_makes_the_call_an_error() -> Result<()>
     let (server, service) = start().await?;
     server.kill()?;
     let limits = [limit("open", Outage::Open), limit("fail", Outage::Fail)];
-    let error =
-        service.acquire(&subject(), &limits, &AcquireOptions::default()).await.unwrap_err();
-    assert!(
-        matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::OutcomeUnknown),
-        "{error}"
-    );
+    let error = service.acquire(&subject(), &limits, &AcquireOptions::default()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::OutcomeUnknown), "{error}");
     Ok(())
 }
 
