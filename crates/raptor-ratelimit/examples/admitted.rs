@@ -53,9 +53,9 @@ async fn main() -> anyhow::Result<()> {
         for at_ms in &admitted {
             columns[(at_ms / 1_000 / COLUMN) as usize] += 1;
         }
-        let busiest = admitted.iter().map(|from| {
-            admitted.iter().filter(|at| (*from..from + 60_000).contains(at)).count()
-        });
+        let busiest = admitted
+            .iter()
+            .map(|from| admitted.iter().filter(|at| (*from..from + 60_000).contains(at)).count());
         let busiest = busiest.max().unwrap_or_default();
         println!("{name:<9} {}  {:>4} {busiest:>4}", bars(columns, most), admitted.len());
     }

@@ -80,3 +80,8 @@ pub use receipt::{Receipt, Refund};
 pub use ruling::Ruling;
 pub use service::{MAX_LIMITS, RateLimitService};
 pub use subject::Subject;
+
+/// The guide's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/rate-limits.md")]
+struct Guide;

@@ -53,7 +53,8 @@ async fn run() -> Result<()> {
         }
         let limit = Limit::new(algorithm, units, MINUTE)?;
         for callers in CALLERS {
-            let ways = [raw_calls(&raw, callers, users, &limit), checks(&service, callers, users, &limit)];
+            let ways =
+                [raw_calls(&raw, callers, users, &limit), checks(&service, callers, users, &limit)];
             bench.compare(name, callers, ways).await?;
         }
     }
