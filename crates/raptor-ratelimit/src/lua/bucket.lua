@@ -66,7 +66,8 @@ local function new_bucket(decimal)
     local limit, window, last, tat, fraction = match(value, BUCKET_HEADER)
     if not limit then return match(value, '^R1G') and 'corrupt' or 'other' end
     limit, window, last, tat, fraction = limit + 0, window + 0, last + 0, tat + 0, fraction + 0
-    if limit < 1 or window < 1 or tat < last or tat >= EXACT or fraction >= limit then return 'corrupt' end
+    if limit < 1 or limit >= EXACT or window < 1 or window >= EXACT then return 'corrupt' end
+    if tat < last or tat >= EXACT or fraction >= limit then return 'corrupt' end
     local back = p.now < last
     if back then tat = tat - last + p.now end
     if tat < p.now or (tat == p.now and fraction == 0) then return bucket.fresh(s, p) end -- whole again

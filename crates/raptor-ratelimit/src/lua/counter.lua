@@ -34,7 +34,8 @@ local function new_counter(decimal)
     local window, start, previous, current = match(value, COUNTER_HEADER)
     if not window then return match(value, '^R1C') and 'corrupt' or 'other' end
     window, start, previous, current = window + 0, start + 0, previous + 0, current + 0
-    if window < 1 or previous * STEPS >= EXACT or current * STEPS >= EXACT then return 'corrupt' end
+    if window < 1 or window >= EXACT or start >= EXACT then return 'corrupt' end
+    if previous * STEPS >= EXACT or current * STEPS >= EXACT then return 'corrupt' end
     if p.now < start then return counter.anchor(s, previous + current, p) end
     if p.now >= start + 2 * window then return counter.fresh(s, p) end
     if p.now >= start + window then start, previous, current = start + window, current, 0 end

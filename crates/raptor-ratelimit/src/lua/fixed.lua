@@ -23,7 +23,7 @@ local function new_fixed(decimal)
     local window, start, count = match(value, FIXED_HEADER)
     if not window then return match(value, '^R1F') and 'corrupt' or 'other' end
     window, start, count = window + 0, start + 0, count + 0
-    if count >= EXACT then return 'corrupt' end
+    if count >= EXACT or start >= EXACT or window >= EXACT then return 'corrupt' end
     if p.now >= start + window then return fixed.fresh(s, p) end -- it is over
     if p.now < start or window ~= p.window then return fixed.anchor(s, count, p) end
     s.start, s.sum = start, count

@@ -40,7 +40,7 @@ local function new_strict(decimal)
     local prefix, window_text, head, older, newest, pos = match(value, HEADER)
     if not pos then return 'other' end
     head, older, newest = head + 0, older + 0, newest + 0
-    if byte(value, -1) ~= DOLLAR or #value > MAX_BYTES or older + newest >= EXACT then return 'corrupt' end
+    if byte(value, -1) ~= DOLLAR or #value > MAX_BYTES or older + newest >= EXACT or head >= EXACT then return 'corrupt' end
     local window, width, cur, same = p.window, p.width, p.cur, window_text == p.text
     if not same then
       width = floor(window_text / BUCKETS)

@@ -8,6 +8,7 @@ mod bad_input;
 mod batch;
 mod clock;
 mod concurrency;
+mod damage;
 #[cfg(all(feature = "tower", feature = "toml"))]
 mod http;
 #[cfg(all(feature = "tower", feature = "toml"))]
