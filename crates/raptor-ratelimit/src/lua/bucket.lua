@@ -7,19 +7,11 @@
 -- takes care that burst * parts stays below 2^53.
 -- returns nothing: a part of the script that decides, see base.lua
 local function new_bucket(decimal)
-  local floor, ceil, min, match, format = math.floor, math.ceil, math.min, string.match, string.format
+  local floor, ceil, min, match = math.floor, math.ceil, math.min, string.match
+  local format, sub = string.format, string.sub
   local EXACT = 9007199254740992 -- from 2^53 on numbers are not exact
   local bucket = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local BUCKET_HEADER = '^R1G(%d+)/(%d+);(%d+);(%d+);(%d+)%$$'
-
-  function bucket.shape(p)
-    local a, b = p.window, p.limit
-    while b > 0 do a, b = b, a % b end
-    local unit_us
-    unit_us, p.parts = p.window / a, p.limit / a
-    p.whole, p.rest = floor(unit_us / p.parts), unit_us % p.parts
-    p.unit_us, p.capacity = unit_us, p.burst or p.limit
-  end
 
   -- How long `units` take to come back: us, and parts of one.
   local function span(units, p)
@@ -27,27 +19,39 @@ local function new_bucket(decimal)
     return units * p.whole + floor(parts / p.parts), parts % p.parts
   end
 
-  -- How many whole units come back in so long: estimated, then made exact.
+  function bucket.shape(p)
+    local a, b = p.window, p.limit
+    while b > 0 do a, b = b, a % b end
+    p.unit_us, p.parts = p.window / a, p.limit / a
+    p.whole, p.rest = floor(p.unit_us / p.parts), p.unit_us % p.parts
+    p.capacity = p.burst or p.limit
+    p.full_us, p.full_parts = span(p.capacity, p)
+    p.head = format('R1G%.0f/%s;', p.limit, p.text or '')
+  end
+
+  -- How many whole units come back in so long. Where the numbers are too large for one exact division it
+  -- is estimated and then made exact.
   local function units_in(us, parts, p)
     if us < 0 then return 0 end
-    local function fits(units)
+    local all = us * p.parts + parts
+    local units = min(p.capacity, floor(all / p.unit_us))
+    if all < 4503599627370496 then return units end -- 2^52
+    for _ = 1, 8 do
       local whole, rest = span(units, p)
-      return whole < us or (whole == us and rest <= parts)
-    end
-    local units = min(p.capacity, floor((us * p.parts + parts) / p.unit_us))
-    for _ = 1, 8 do
-      if units > 0 and not fits(units) then units = units - 1 else break end
+      if units == 0 or whole < us or (whole == us and rest <= parts) then break end
+      units = units - 1
     end
     for _ = 1, 8 do
-      if units < p.capacity and fits(units + 1) then units = units + 1 else break end
+      local whole, rest = span(units + 1, p)
+      if units == p.capacity or whole > us or (whole == us and rest > parts) then break end
+      units = units + 1
     end
     return units
   end
 
   -- What is free of a bucket that will be whole `us` and `parts` from now.
   local function free(us, parts, p)
-    local full_us, full_parts = span(p.capacity, p)
-    us, parts = full_us - us, full_parts - parts
+    us, parts = p.full_us - us, p.full_parts - parts
     if parts < 0 then us, parts = us - 1, parts + p.parts end
     return units_in(us, parts, p)
   end
@@ -63,8 +67,13 @@ local function new_bucket(decimal)
   end
 
   function bucket.load(s, value, p)
-    local limit, window, last, tat, fraction = match(value, BUCKET_HEADER)
-    if not limit then return match(value, '^R1G') and 'corrupt' or 'other' end
+    local limit, window, last, tat, fraction = p.limit, p.window, nil, nil, nil
+    if sub(value, 1, #p.head) == p.head then
+      last, tat, fraction = match(value, '^(%d+);(%d+);(%d+)%$$', #p.head + 1)
+    else
+      limit, window, last, tat, fraction = match(value, BUCKET_HEADER)
+    end
+    if not last then return match(value, '^R1G') and 'corrupt' or 'other' end
     limit, window, last, tat, fraction = limit + 0, window + 0, last + 0, tat + 0, fraction + 0
     if limit < 1 or limit >= EXACT or window < 1 or window >= EXACT then return 'corrupt' end
     if tat < last or tat >= EXACT or fraction >= limit then return 'corrupt' end
@@ -79,8 +88,7 @@ local function new_bucket(decimal)
       if us < tat - p.now or parts < fraction then used = used + 1 end
       return bucket.anchor(s, used, p)
     end
-    local full_us, full_parts = span(p.capacity, p)
-    if tat - p.now > full_us or (tat - p.now == full_us and fraction > full_parts) then
+    if tat - p.now > p.full_us or (tat - p.now == p.full_us and fraction > p.full_parts) then
       return bucket.anchor(s, p.capacity, p) -- the burst became smaller
     end
     s.tat, s.fraction, s.anchored = tat, fraction, back
@@ -89,8 +97,7 @@ local function new_bucket(decimal)
 
   function bucket.retry(s, cost, p)
     local us, parts = span(cost, p)
-    local full_us, full_parts = span(p.capacity, p)
-    us, parts = s.tat + us - full_us - p.now, s.fraction + parts - full_parts
+    us, parts = s.tat + us - p.full_us - p.now, s.fraction + parts - p.full_parts
     return us + ceil(parts / p.parts)
   end
 
@@ -101,7 +108,7 @@ local function new_bucket(decimal)
   function bucket.pack(s, cost, p)
     local us, parts = span(cost, p)
     s.tat, s.fraction = s.tat + us + floor((s.fraction + parts) / p.parts), (s.fraction + parts) % p.parts
-    local value = format('R1G%s/%s;%s;%s;%s$', decimal(p.limit), p.text, decimal(p.now), decimal(s.tat), decimal(s.fraction))
+    local value = format('%s%s;%.0f;%.0f$', p.head, decimal(p.now), s.tat, s.fraction)
     return value, s.tat - p.now + 1
   end
 

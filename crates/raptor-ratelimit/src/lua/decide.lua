@@ -121,7 +121,8 @@ local function write(key, s, cost, p, ttl_floor_ms)
   if ruled then
     value, value_us = ruling.text(ruled) .. value, max(value_us, ttl_us)
   end
-  call('SET', key, value, 'PX', decimal(max(math.ceil(value_us / 1000) + 1, ttl_floor_ms)))
+  -- Servers write a number of this size out in full.
+  call('SET', key, value, 'PX', max(math.ceil(value_us / 1000) + 1, ttl_floor_ms))
 end
 
 -- An ACL may forbid one of the two ways to write: then it stops the call before the first of several
