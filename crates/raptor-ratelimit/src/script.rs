@@ -11,17 +11,8 @@ use crate::limit::Limit;
 use crate::options::AcquireOptions;
 use crate::receipt::Mark;
 
-/// The parts of the script, in order; `lua/base.lua` tells how they fit.
-pub(crate) const SOURCE: &str = concat!(
-    include_str!("lua/base.lua"),
-    include_str!("lua/strict.lua"),
-    include_str!("lua/log.lua"),
-    include_str!("lua/bucket.lua"),
-    include_str!("lua/fixed.lua"),
-    include_str!("lua/counter.lua"),
-    include_str!("lua/ruling.lua"),
-    include_str!("lua/decide.lua"),
-);
+/// The script; `lua/base.lua` tells how its parts fit.
+pub(crate) const SOURCE: &str = include!("lua/source.in");
 
 static DECIDE: LazyLock<Script> = LazyLock::new(|| Script::new("ratelimit.decide", SOURCE));
 

@@ -28,16 +28,7 @@ for i = 1, #KEYS do
 end
 return out";
 /// The script of `raptor-ratelimit`, as it is.
-pub(crate) const STRICT: &str = concat!(
-    include_str!("../../../raptor-ratelimit/src/lua/base.lua"),
-    include_str!("../../../raptor-ratelimit/src/lua/strict.lua"),
-    include_str!("../../../raptor-ratelimit/src/lua/log.lua"),
-    include_str!("../../../raptor-ratelimit/src/lua/bucket.lua"),
-    include_str!("../../../raptor-ratelimit/src/lua/fixed.lua"),
-    include_str!("../../../raptor-ratelimit/src/lua/counter.lua"),
-    include_str!("../../../raptor-ratelimit/src/lua/ruling.lua"),
-    include_str!("../../../raptor-ratelimit/src/lua/decide.lua"),
-);
+pub(crate) const STRICT: &str = include!("../../../raptor-ratelimit/src/lua/source.in");
 
 static GCRA_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("bench.gcra", GCRA));
 static STRICT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("bench.strict", STRICT));

@@ -3,16 +3,7 @@
 use anyhow::Result;
 use raptor_ratelimit::{Algorithm, Limit};
 
-const SOURCE: &str = concat!(
-    include_str!("../../src/lua/base.lua"),
-    include_str!("../../src/lua/strict.lua"),
-    include_str!("../../src/lua/log.lua"),
-    include_str!("../../src/lua/bucket.lua"),
-    include_str!("../../src/lua/fixed.lua"),
-    include_str!("../../src/lua/counter.lua"),
-    include_str!("../../src/lua/ruling.lua"),
-    include_str!("../../src/lua/decide.lua"),
-);
+const SOURCE: &str = include!("../../src/lua/source.in");
 
 pub(crate) struct Raw {
     connection: redis::aio::MultiplexedConnection,

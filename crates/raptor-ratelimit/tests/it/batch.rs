@@ -5,16 +5,7 @@ use raptor_testkit::redis::{self, Value};
 
 use crate::rig::{Rig, START_US};
 
-const SOURCE: &str = concat!(
-    include_str!("../../src/lua/base.lua"),
-    include_str!("../../src/lua/strict.lua"),
-    include_str!("../../src/lua/log.lua"),
-    include_str!("../../src/lua/bucket.lua"),
-    include_str!("../../src/lua/fixed.lua"),
-    include_str!("../../src/lua/counter.lua"),
-    include_str!("../../src/lua/ruling.lua"),
-    include_str!("../../src/lua/decide.lua"),
-);
+const SOURCE: &str = include!("../../src/lua/source.in");
 
 /// Requests of (cost, [(key, limit)]) with windows of a minute; verdicts and what remains.
 async fn batch(rig: &Rig, requests: &[(u64, &[(&str, u64)])]) -> Result<Vec<(String, i64)>> {

@@ -11,13 +11,8 @@ use raptor_testkit::redis;
 use crate::rig::{MINUTE, Random, Rig, START_US, instant, key, subject};
 
 const SECOND: u64 = 1_000_000;
-const ALL: [Algorithm; 5] = [
-    Algorithm::Strict,
-    Algorithm::Log,
-    Algorithm::Bucket,
-    Algorithm::Fixed,
-    Algorithm::Counter,
-];
+const ALL: [Algorithm; 5] =
+    [Algorithm::Strict, Algorithm::Log, Algorithm::Bucket, Algorithm::Fixed, Algorithm::Counter];
 
 /// What random hands do to a value.
 fn damaged(value: &[u8], random: &mut Random) -> Vec<u8> {
