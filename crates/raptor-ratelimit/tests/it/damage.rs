@@ -43,7 +43,7 @@ async fn damaged_states_are_typed_errors_or_decisions_within_the_limit() -> Resu
         let limit = Limit::new(algorithm, 20, MINUTE)?.named("p")?;
         rig.query::<i64>(redis::cmd("DEL").arg(key("p"))).await?;
         for n in 0..12 {
-            rig.at(START_US + n * SECOND, std::slice::from_ref(&limit), 1 + n % 2).await?;
+            let _ = rig.at(START_US + n * SECOND, std::slice::from_ref(&limit), 1 + n % 2).await?;
         }
         let sound: Vec<u8> = rig.query(redis::cmd("GET").arg(key("p"))).await?;
         let (mut errors, mut decisions) = (0, 0);
