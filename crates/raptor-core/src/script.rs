@@ -54,7 +54,7 @@ enum Kind {
 }
 
 impl Script {
-    /// Prepares `source`. The name appears in errors and spans: `ratelimit.acquire`.
+    /// Prepares `source`. The name appears in errors and spans: `ratelimit.decide`.
     #[must_use]
     pub fn new(name: &'static str, source: &str) -> Self {
         Self::prepare(name, source, Kind::Steps)

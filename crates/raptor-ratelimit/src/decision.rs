@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use raptor_core::{Error, Result};
 use time::OffsetDateTime;
+
+use crate::limit::{Algorithm, Limit};
+use crate::receipt::{Mark, Receipt};
+use crate::script::{Answer, Said, Verdict};
 
 /// Whether a call may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,12 +40,14 @@ impl Outcome {
 pub struct RateLimitResult {
     /// Whether this limit alone allows the call. Another may deny it: see [`Decision::outcome`].
     pub allowed: bool,
-    /// Units a window.
+    /// Units a window; an operator's override where one stands.
     pub limit: u64,
     /// Units left after this call, whether it took any or not.
     pub remaining: u64,
     /// When the whole limit is free again if nothing more is taken, by the server's clock.
     pub reset_at: OffsetDateTime,
+    /// The same as a time from now on, whatever the caller's clock says.
+    pub reset_after: Duration,
     /// When this limit will allow the same call; `None` when it allows it, and when it never will.
     pub retry_after: Option<Duration>,
 }
@@ -57,7 +64,7 @@ impl RateLimitResult {
 }
 
 /// The answer to [`acquire`](crate::RateLimitService::acquire).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct Decision {
@@ -66,13 +73,34 @@ pub struct Decision {
     pub outcome: Outcome,
     /// What each limit had to say, in the order in which they were given.
     pub results: Vec<RateLimitResult>,
+    /// Of what was taken; `None` where nothing was, or where no server took it.
+    pub receipt: Option<Receipt>,
+    /// Whether the server gave no answer, and the limits' [`Outage`](crate::Outage)s decided.
+    pub degraded: bool,
 }
 
 impl Decision {
     pub(crate) fn new(results: Vec<RateLimitResult>) -> Self {
         let outcome =
             results.iter().fold(Outcome::Allowed, |all, one| strictest(all, one.outcome()));
-        Self { outcome, results }
+        Self { outcome, results, receipt: None, degraded: false }
+    }
+
+    /// What the script's answer means to who asked for `limits`.
+    pub(crate) fn of(answer: &Answer, limits: &[Limit]) -> Result<Self> {
+        let result = |(limit, verdict): (&Limit, &Verdict)| {
+            let denied = verdict.said == Said::Denied;
+            Ok(RateLimitResult {
+                allowed: verdict.said == Said::Allowed,
+                limit: verdict.units.unwrap_or(limit.limit()),
+                remaining: verdict.remaining,
+                reset_at: instant(answer.now_us.saturating_add(verdict.reset_us))?,
+                reset_after: Duration::from_micros(verdict.reset_us),
+                retry_after: denied.then(|| Duration::from_micros(verdict.retry_us)),
+            })
+        };
+        let results = limits.iter().zip(&answer.verdicts).map(result).collect::<Result<_>>()?;
+        Ok(Self::new(results))
     }
 
     /// Whether the call may go on.
@@ -82,7 +110,24 @@ impl Decision {
     }
 }
 
-fn strictest(one: Outcome, other: Outcome) -> Outcome {
+/// Where the script charged each of `limits`.
+pub(crate) fn marks(answer: &Answer, limits: &[Limit]) -> Vec<Mark> {
+    let mark = |(limit, verdict): (&Limit, &Verdict)| {
+        let drains_us = match limit.algorithm() {
+            Algorithm::Bucket => verdict.reset_us,
+            _ => 0,
+        };
+        Mark { at_us: answer.now_us.saturating_add(drains_us), epoch: verdict.epoch }
+    };
+    limits.iter().zip(&answer.verdicts).map(mark).collect()
+}
+
+fn instant(us: u64) -> Result<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1_000)
+        .map_err(|error| Error::codec("the server's clock is out of range").with_source(error))
+}
+
+pub(crate) fn strictest(one: Outcome, other: Outcome) -> Outcome {
     match (one, other) {
         (Outcome::Never, _) | (_, Outcome::Never) => Outcome::Never,
         (Outcome::Denied { retry_after: a }, Outcome::Denied { retry_after: b }) => {

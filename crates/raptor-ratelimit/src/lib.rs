@@ -25,35 +25,63 @@
 //! # }
 //! ```
 //!
+//! `docs/guides/rate-limits.md` tells which algorithm when, and shows them side by side.
+//!
 //! | file | idea |
 //! | --- | --- |
 //! | `subject.rs` | who is limited, and where |
-//! | `limit.rs` | how much in which window; the bounds of both |
-//! | `options.rs` | the cost of a call |
-//! | `decision.rs` | the answer, a value |
-//! | `service.rs` | the service |
-//! | `script.rs`, `lua/acquire.lua` | the one place that decides, beside the data |
+//! | `limit.rs` | how much in which window, by which algorithm; the bounds of all |
+//! | `options.rs` | the cost of a call; what holds for a service |
+//! | `decision.rs`, `receipt.rs` | the answer, a value; what it can be given back by |
+//! | `service.rs` | the service: acquire, peek, charge, refund |
+//! | `script.rs`, `lua/` | the one place that decides, beside the data: a file an algorithm |
+//! | `ruling.rs` | reset, block, override, list |
+//! | `across.rs` | limits of several users at once |
+//! | `permit.rs` | how many at once |
+//! | `denied.rs`, `lease.rs` | decisions without a round trip: what was just denied; leased tokens |
+//! | `outage.rs`, `breaker.rs`, `shares.rs` | decisions while the server is away |
+//! | `policies.rs` | tiers and policies from a configuration; `check_limit`, `record_request` |
+//! | `http/` | the layer for axum and tonic, with the feature `tower` |
 //! | `telemetry.rs` | the metrics |
-//!
-//! # The strict sliding window
-//! The window is cut into 60 buckets. A bucket counts whole until its very last moment has left the
-//! window, so there are never more than `limit` units in *any* trailing window, and quota returns
-//! late by at most one bucket, a sixtieth of the window. A limit is one string, of 30 bytes
-//! when little used and 300 when all its buckets are, that vanishes one window and one bucket after
-//! it last admitted anything.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod across;
+mod breaker;
 mod decision;
+mod denied;
+#[cfg(feature = "tower")]
+pub mod http;
+mod lease;
 mod limit;
 mod options;
+mod outage;
+mod permit;
+mod policies;
+mod receipt;
+mod ruling;
 mod script;
 mod service;
+mod shares;
 mod subject;
 pub mod telemetry;
 
+pub use across::{Ask, MAX_ASKS};
 pub use decision::{Decision, Outcome, RateLimitResult};
-pub use limit::{Algorithm, Limit, MAX_LIMIT, MAX_WINDOW, MIN_WINDOW};
-pub use options::AcquireOptions;
+pub use lease::{LEASE_LIFE, Leased};
+pub use limit::{
+    Algorithm, Limit, MAX_COUNTER_LIMIT, MAX_LIMIT, MAX_LOG_LIMIT, MAX_WINDOW, MIN_WINDOW,
+};
+pub use options::{AcquireOptions, RateLimitOptions};
+pub use outage::Outage;
+pub use permit::{Concurrent, Permit};
+pub use policies::{NoPolicy, Policies};
+pub use receipt::{Receipt, Refund};
+pub use ruling::Ruling;
 pub use service::{MAX_LIMITS, RateLimitService};
 pub use subject::Subject;
+
+/// The guide's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/rate-limits.md")]
+struct Guide;

@@ -1,4 +1,6 @@
-//! What one call may say beside its limits.
+//! What one call may say beside its limits, and what holds for all calls of a service.
+
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -66,6 +68,45 @@ impl AcquireOptions {
 
     pub(crate) fn now_us(&self) -> Option<u64> {
         self.now_us
+    }
+}
+
+/// What holds for all calls of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimitOptions {
+    deadline: Duration,
+    remember_denials: bool,
+}
+
+impl Default for RateLimitOptions {
+    /// A deadline of 50 ms; denials are remembered.
+    fn default() -> Self {
+        Self { deadline: Duration::from_millis(50), remember_denials: true }
+    }
+}
+
+impl RateLimitOptions {
+    /// How long a call waits for the server before its limits' [`Outage`](crate::Outage)s decide.
+    /// Calls with a limit that fails on an outage wait for as long as the client does.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Asks the server for each call, even for one that it has just denied.
+    #[must_use]
+    pub fn without_denial_cache(mut self) -> Self {
+        self.remember_denials = false;
+        self
+    }
+
+    pub(crate) fn get_deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    pub(crate) fn remembers_denials(&self) -> bool {
+        self.remember_denials
     }
 }
 

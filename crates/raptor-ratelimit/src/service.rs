@@ -1,13 +1,20 @@
 //! The service: limits in, a decision out.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use raptor_core::{Coalescer, Error, Family, Key, RedisClient, Result};
+use raptor_core::{Coalescer, Error, ErrorKind, Family, Key, RedisClient, Result};
 
-use crate::decision::Decision;
+use crate::breaker::Breaker;
+use crate::decision::{Decision, marks};
+use crate::denied::Denials;
 use crate::limit::Limit;
-use crate::options::AcquireOptions;
-use crate::script::{Acquire, Request};
+use crate::options::{AcquireOptions, RateLimitOptions};
+use crate::outage::Outage;
+use crate::policies::Policies;
+use crate::receipt::{Receipt, Refund};
+use crate::script::{Answer, Decide, Mode, Request};
+use crate::shares::Shares;
 use crate::subject::Subject;
 use crate::telemetry;
 
@@ -17,8 +24,17 @@ pub const MAX_LIMITS: usize = 16;
 /// Rate limits on one Redis. Cheap to clone; concurrent calls of all clones ride together.
 #[derive(Clone)]
 pub struct RateLimitService {
-    client: RedisClient,
-    acquiring: Coalescer<Acquire>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) client: RedisClient,
+    pub(crate) denials: Denials,
+    pub(crate) policies: arc_swap::ArcSwap<Policies>,
+    deciding: Coalescer<Decide>,
+    breaker: Breaker,
+    shares: Shares,
+    options: RateLimitOptions,
 }
 
 impl std::fmt::Debug for RateLimitService {
@@ -31,7 +47,22 @@ impl RateLimitService {
     /// Rate limits on the server of `client`, under its key prefix. Sends nothing.
     #[must_use]
     pub fn new(client: RedisClient) -> Self {
-        Self { client, acquiring: Coalescer::new(Acquire) }
+        Self::with_options(client, RateLimitOptions::default())
+    }
+
+    /// The same with `options`.
+    #[must_use]
+    pub fn with_options(client: RedisClient, options: RateLimitOptions) -> Self {
+        let shared = Shared {
+            client,
+            denials: Denials::default(),
+            policies: arc_swap::ArcSwap::default(),
+            deciding: Coalescer::new(Decide),
+            breaker: Breaker::default(),
+            shares: Shares::default(),
+            options,
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Takes the cost (one unit by default) of each of 1 to [`MAX_LIMITS`] limits, or of none.
@@ -40,30 +71,36 @@ impl RateLimitService {
     /// limit together; a denied call takes nothing of any limit; time is the server's, so callers'
     /// clocks do not matter; after a backward step of the server's clock nothing extra is admitted
     /// and nobody waits longer than one window and its sixtieth, counted from the first call after
-    /// the step. See [`Limit`] for what each algorithm promises and for changed limits.
+    /// the step. See [`Algorithm`](crate::Algorithm) for what each promises and [`Limit`] for changed
+    /// limits.
+    ///
+    /// What was denied is denied again without asking the server until it is due, or for a second:
+    /// so a call may be denied for up to a second after another process reset, refunded or raised
+    /// the limit. Calls with a [`now`](AcquireOptions::now) always ask.
     ///
     /// Not guaranteed: that counts survive a server that loses data (a restart without
     /// persistence, a failover ahead of replication, eviction), or a forward step of its clock,
     /// which looks like time that passed.
     ///
-    /// Cost: one round trip, and at most one script call, for concurrent calls ride together;
-    /// O(limits) in the common case; a bucket that leaves its window is parsed once, a denial
-    /// walks up to 64 of them.
+    /// Cost: one round trip or, for what was just denied, none; at most one script call, for
+    /// concurrent calls ride together; O(limits) in the common case; a bucket that leaves its
+    /// window is parsed once, a denial walks up to 64 of them; an exact log is read as a whole.
     ///
     /// Cancel-safe for everybody else. Dropped before it was sent it takes nothing; dropped later
     /// it may have taken its cost.
     ///
     /// # Errors
-    /// - [`InvalidInput`](raptor_core::ErrorKind::InvalidInput): no limits, more than
-    ///   [`MAX_LIMITS`], or two that count under the same endpoint and policy.
-    /// - [`WrongType`](raptor_core::ErrorKind::WrongType) or
-    ///   [`Codec`](raptor_core::ErrorKind::Codec): another program's value, a damaged one, or one
-    ///   of a newer Raptor stands at a limit's key. Nothing was taken.
-    /// - [`OutcomeUnknown`](raptor_core::ErrorKind::OutcomeUnknown): no answer came, the cost may
-    ///   have been taken. It is not sent again.
-    /// - [`Capacity`](raptor_core::ErrorKind::Capacity): more calls wait than are held; nothing was
-    ///   taken.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): no limits, more than [`MAX_LIMITS`], or two that
+    ///   count under the same endpoint and policy.
+    /// - [`WrongType`](ErrorKind::WrongType) or [`Codec`](ErrorKind::Codec): another program's value,
+    ///   a damaged one, or one of a newer Raptor stands at a limit's key. Nothing was taken.
+    /// - [`OutcomeUnknown`](ErrorKind::OutcomeUnknown): no answer came, the cost may have been
+    ///   taken. It is not sent again.
+    /// - [`Capacity`](ErrorKind::Capacity): more calls wait than are held; nothing was taken.
     /// - Others as of every call: nothing was taken.
+    ///
+    /// Where every limit has an [`Outage`] other than [`Fail`](Outage::Fail), these decide instead of
+    /// an error that says that the server is away, full or too slow.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -84,13 +121,145 @@ impl RateLimitService {
         limits: &[Limit],
         options: &AcquireOptions,
     ) -> Result<Decision> {
+        let asked = Instant::now();
+        let remembers = self.shared.options.remembers_denials() && options.now_us().is_none();
+        let cost = options.script_cost();
+        if remembers && let Some(denied) = self.shared.denials.find(subject, limits, cost, asked) {
+            telemetry::decided_locally("denied", denied.outcome);
+            return Ok(denied);
+        }
         let keys = self.keys_of(subject, limits)?;
-        let started = Instant::now();
-        let request = Request::new(keys, limits, options);
-        let answer = self.acquiring.submit(&self.client, request).await?;
-        let decision = answer.decide(limits, options)?;
-        telemetry::decided(decision.outcome, started.elapsed());
+        let Some(answer) = self.guarded(&keys, limits, options).await? else {
+            let decision = self.shared.shares.decide(&keys, limits, cost, Instant::now());
+            telemetry::decided_locally("degraded", decision.outcome);
+            return Ok(decision);
+        };
+        let mut decision = Decision::of(&answer, limits)?;
+        telemetry::decided(decision.outcome, asked.elapsed());
+        if decision.is_allowed() {
+            let (limits, marks) = (limits.to_vec(), marks(&answer, limits));
+            let now_us = options.now_us();
+            decision.receipt = Some(Receipt { keys, limits, marks, cost, now_us });
+        } else if remembers {
+            self.shared.denials.remember(subject, limits, cost, asked, &decision);
+        }
         Ok(decision)
+    }
+
+    /// What [`acquire`](Self::acquire) would say now, without taking anything; there is no receipt.
+    /// Never answered from memory.
+    ///
+    /// By the time that the answer arrives others may have taken what it saw: to decide, acquire.
+    ///
+    /// Cost: one round trip, shared with concurrent calls.
+    ///
+    /// # Errors
+    /// As of `acquire`; a lost answer is a retryable [`Timeout`](ErrorKind::Timeout), since a repeat
+    /// does no harm.
+    pub async fn peek(
+        &self,
+        subject: &Subject,
+        limits: &[Limit],
+        options: &AcquireOptions,
+    ) -> Result<Decision> {
+        let keys = self.keys_of(subject, limits)?;
+        let answer = self.ask(Mode::Peek, keys, limits, options).await.map_err(harmless)?;
+        Decision::of(&answer, limits)
+    }
+
+    /// Takes as much of the cost as still fits of each limit by itself, up to all of it, whether or
+    /// not the call would have been allowed: for what happened already.
+    ///
+    /// A count never exceeds its limit: what does not fit is forgotten. The decision says what
+    /// `acquire` would have said, its results what remains now; there is no receipt.
+    ///
+    /// Cost: one round trip, shared with concurrent calls.
+    ///
+    /// # Errors
+    /// As of [`acquire`](Self::acquire).
+    pub async fn charge(
+        &self,
+        subject: &Subject,
+        limits: &[Limit],
+        options: &AcquireOptions,
+    ) -> Result<Decision> {
+        let keys = self.keys_of(subject, limits)?;
+        let answer = self.ask(Mode::Charge, keys, limits, options).await?;
+        Decision::of(&answer, limits)
+    }
+
+    /// Gives back what an admission took, where it was charged: the work was not done after all.
+    ///
+    /// Once per receipt, which is used up. Nothing comes back ([`Refund::is_void`]) of what would be
+    /// back by now anyway: it left its window, or drained from its bucket; nor of what was
+    /// forgotten by a [`reset`](Self::reset) or moved by a changed policy or a step of the clock.
+    /// So a refund never lets more in than if the admission had not been.
+    ///
+    /// Not guaranteed: that another process sees it within less than a second, see `acquire`.
+    ///
+    /// Cost: one round trip, shared with concurrent calls.
+    ///
+    /// # Errors
+    /// As of [`acquire`](Self::acquire). The receipt is gone then, and its units may be back.
+    pub async fn refund(&self, receipt: Receipt) -> Result<Refund> {
+        let cost = receipt.cost;
+        self.refund_part(receipt, cost).await
+    }
+
+    /// Gives back `cost` of the units that it took.
+    pub(crate) async fn refund_part(&self, receipt: Receipt, cost: u64) -> Result<Refund> {
+        let Receipt { keys, limits, marks, now_us, .. } = receipt;
+        let user = keys.first().and_then(|key| self.shared.client.keys().parse(key.as_bytes()));
+        let request = Request::give_back(keys, &limits, &marks, cost, now_us);
+        let replies = self.shared.deciding.submit(&self.shared.client, request).await?;
+        if let Some(parsed) = user {
+            self.shared.denials.forget(&parsed.tag);
+        }
+        let verdicts = replies.read(&limits, now_us)?.verdicts;
+        Ok(Refund { units: verdicts.iter().map(|verdict| verdict.retry_us).collect() })
+    }
+
+    /// The script's answer; `None` when the limits are to decide without it.
+    async fn guarded(
+        &self,
+        keys: &[Key],
+        limits: &[Limit],
+        options: &AcquireOptions,
+    ) -> Result<Option<Answer>> {
+        let ask = self.ask(Mode::Acquire, keys.to_vec(), limits, options);
+        if limits.iter().any(|limit| limit.outage() == Outage::Fail) {
+            return ask.await.map(Some);
+        }
+        let breaker = &self.shared.breaker;
+        if !breaker.admits(Instant::now()) {
+            return Ok(None);
+        }
+        match tokio::time::timeout(self.shared.options.get_deadline(), ask).await {
+            Ok(Err(error)) if !is_outage(&error) => {
+                breaker.succeeded();
+                Err(error)
+            }
+            Ok(Ok(answer)) => {
+                breaker.succeeded();
+                Ok(Some(answer))
+            }
+            Ok(Err(_)) | Err(_) => {
+                breaker.failed(Instant::now());
+                Ok(None)
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        mode: Mode,
+        keys: Vec<Key>,
+        limits: &[Limit],
+        options: &AcquireOptions,
+    ) -> Result<Answer> {
+        let request = Request::new(mode, keys, limits, options);
+        let replies = self.shared.deciding.submit(&self.shared.client, request).await?;
+        replies.read(limits, options.now_us())
     }
 
     /// One key a limit, all different and, by the user's hash tag, in one slot.
@@ -103,12 +272,7 @@ impl RateLimitService {
         }
         let mut keys: Vec<Key> = Vec::with_capacity(limits.len());
         for limit in limits {
-            let endpoint = limit.endpoint().unwrap_or(subject.endpoint());
-            let key = self.client.keys().key(
-                &Family::RATE,
-                subject.user(),
-                &[endpoint, limit.policy()],
-            )?;
+            let key = self.key_of(subject, limit)?;
             if keys.contains(&key) {
                 return Err(Error::invalid(format!(
                     "two limits of a call count under the same endpoint and policy ({}); \
@@ -119,5 +283,38 @@ impl RateLimitService {
             keys.push(key);
         }
         Ok(keys)
+    }
+
+    /// Where `limit` counts for `subject`.
+    pub(crate) fn key_of(&self, subject: &Subject, limit: &Limit) -> Result<Key> {
+        let endpoint = limit.endpoint().unwrap_or(subject.endpoint());
+        let parts = [endpoint, limit.policy()];
+        self.shared.client.keys().key(&Family::RATE, subject.user(), &parts)
+    }
+}
+
+/// Whether the server is at fault, and not the call or the data.
+fn is_outage(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable
+            | ErrorKind::OutcomeUnknown
+            | ErrorKind::Timeout
+            | ErrorKind::Connection
+            | ErrorKind::TryAgain
+            | ErrorKind::Capacity
+            | ErrorKind::Protocol
+            | ErrorKind::Server
+    )
+}
+
+/// A lost answer to what changes nothing.
+pub(crate) fn harmless(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::OutcomeUnknown => {
+            Error::new(ErrorKind::Timeout, "no answer; it takes nothing, so a repeat is harmless")
+                .with_source(error)
+        }
+        _ => error,
     }
 }

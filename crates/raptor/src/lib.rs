@@ -7,6 +7,9 @@
 //! | `ratelimit` | `ratelimit` | `RateLimitService` |
 //! | `ops` | `ops` | `UsageService` |
 //!
+//! Off by default: `tower` (`ratelimit::http`, a layer for axum and tonic), `toml`
+//! (`ratelimit::Policies::from_toml`), `driver-redis`.
+//!
 //! [`Raptor`] hands out services over one client. What the README says follows.
 #![cfg_attr(
     all(feature = "session", feature = "ratelimit", feature = "ops"),

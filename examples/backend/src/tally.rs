@@ -28,7 +28,7 @@ impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Session => "session.get",
-            Self::RateLimit => "ratelimit.acquire",
+            Self::RateLimit => "ratelimit.decide",
             Self::Usage => "usage.record",
         })
     }

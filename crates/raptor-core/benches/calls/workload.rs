@@ -28,7 +28,7 @@ for i = 1, #KEYS do
 end
 return out";
 /// The script of `raptor-ratelimit`, as it is.
-pub(crate) const STRICT: &str = include_str!("../../../raptor-ratelimit/src/lua/acquire.lua");
+pub(crate) const STRICT: &str = include!("../../../raptor-ratelimit/src/lua/source.in");
 
 static GCRA_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("bench.gcra", GCRA));
 static STRICT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("bench.strict", STRICT));
@@ -59,7 +59,7 @@ impl Workload {
     pub(crate) fn args(self) -> (&'static [&'static str], &'static [&'static str]) {
         match self {
             Self::Gcra => (&["60", "60000000"], &[]),
-            Self::Strict => (&[], &[";1;1000000000/60000000"]),
+            Self::Strict => (&[], &[";1;S1000000000/60000000"]),
             Self::Get => (&[], &[]),
         }
     }

@@ -103,13 +103,39 @@ impl Family {
     pub const RATE: Self = Self {
         name: "rate",
         redis_type: RedisType::String,
-        ttl: "until the limit is whole again: at most two windows",
+        ttl: "until the limit is whole again, and its ruling is over",
         owner: "raptor-ratelimit",
         tag: "user",
         parts: &["endpoint", "policy"],
-        what: "State of one limit, packed; it names its algorithm and window.",
+        what: "State of one limit, packed; it names its algorithm and window. A ruling on it stands before.",
         layout_version: 1,
         layout_in: "its first bytes, `R1`",
+    };
+
+    /// What was ruled on the rate limits of one user, beside them in the same slot.
+    pub const RATE_RULINGS: Self = Self {
+        name: "rate~rulings",
+        redis_type: RedisType::Hash,
+        ttl: "that of its longest ruling",
+        owner: "raptor-ratelimit",
+        tag: "user",
+        parts: &[],
+        what: "Index of one user's blocks and overrides.",
+        layout_version: 1,
+        layout_in: "its field `v`",
+    };
+
+    /// The permits of one subject that are held at once.
+    pub const RATE_PERMITS: Self = Self {
+        name: "rate~permits",
+        redis_type: RedisType::SortedSet,
+        ttl: "that of its longest-lived permit",
+        owner: "raptor-ratelimit",
+        tag: "user",
+        parts: &["endpoint"],
+        what: "Permits held at once, scored by when they expire.",
+        layout_version: 1,
+        layout_in: "members `v2`, … of newer ones",
     };
 
     /// Usage totals of one period.
@@ -169,6 +195,8 @@ impl Family {
         Self::SESSION,
         Self::SESSION_USER,
         Self::RATE,
+        Self::RATE_RULINGS,
+        Self::RATE_PERMITS,
         Self::USAGE,
         Self::USAGE_BY,
         Self::USAGE_NAMES,

@@ -88,12 +88,61 @@ async fn take(service: &RateLimitService, names: &[&str], cost: u64) -> raptor_c
     Ok(())
 }
 
+/// What is asked besides: an operator's words, and permits.
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    Reset,
+    Block,
+    Override,
+    List,
+    Permit,
+    FullPermit,
+}
+
+const WORDS: [Word; 6] =
+    [Word::Reset, Word::Block, Word::Override, Word::List, Word::Permit, Word::FullPermit];
+
+impl Fixture {
+    async fn say(&self, word: Word) -> raptor_core::Result<()> {
+        let limit = Limit::strict(1_000, MINUTE)?.named("used")?;
+        let (service, who, options) = (&self.limited, subject(), AcquireOptions::default());
+        match word {
+            Word::Reset => service.reset(&who, &[limit], &options).await,
+            Word::Block => service.block(&who, &limit, MINUTE, &options).await,
+            Word::Override => service.set_override(&who, &limit, 5, MINUTE, &options).await,
+            Word::List => service.list("u", &options).await.map(drop),
+            Word::Permit => {
+                let asked = service.concurrent(&who, 2, MINUTE, &options).await?;
+                let permit = asked.permit().expect("there is a place");
+                assert!(permit.extend(MINUTE).await?);
+                permit.release().await.map(drop)
+            }
+            Word::FullPermit => service.concurrent(&who, 1, MINUTE, &options).await.map(|asked| {
+                assert!(asked.permit().is_none(), "the admin has the one place");
+            }),
+        }
+    }
+
+    /// A place is taken, for good.
+    async fn take_a_place(&self) -> Result<()> {
+        let asked =
+            self.admin.concurrent(&subject(), 1, MINUTE, &AcquireOptions::default()).await?;
+        std::mem::forget(asked.permit());
+        Ok(self.backend.query::<()>(redis::cmd("SCRIPT").arg("FLUSH")).await?)
+    }
+}
+
 #[tokio::test]
 async fn the_documented_rule_is_enough() -> Result<()> {
     let f = Fixture::start().await?;
     for names in OPERATIONS {
         f.prepare(&["used".into()]).await?;
         take(&f.limited, names, 1).await?;
+    }
+    for word in WORDS {
+        f.prepare(&["used".into()]).await?;
+        f.take_a_place().await?;
+        f.say(word).await?;
     }
     assert_eq!(f.crowd().await?, 0);
     Ok(())
@@ -114,8 +163,23 @@ async fn one_word_less_is_a_typed_error_and_nothing_is_taken() -> Result<()> {
                 assert!(f.backend.snapshot().await? == before, "{names:?} without {word}");
             }
         }
+        if missed > 0 {
+            assert!(f.crowd().await? > 0, "a crowd without {word}");
+        }
+        for asked in WORDS {
+            f.prepare(&["used".into()]).await?;
+            f.take_a_place().await?;
+            let before = f.backend.snapshot().await?;
+            if let Err(error) = f.say(asked).await {
+                missed += 1;
+                assert_eq!(error.kind(), ErrorKind::Auth, "{asked:?} without {word}: {error}");
+                // A permit that cannot be released stays, and expires.
+                let untouched = f.backend.snapshot().await? == before;
+                let stays = matches!(asked, Word::Permit) && word.contains("zrem");
+                assert!(untouched || stays, "{asked:?} without {word}");
+            }
+        }
         assert!(missed > 0, "no operation needs {word}");
-        assert!(f.crowd().await? > 0, "a crowd without {word}");
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use raptor_testkit::redis::{self, Value};
 
 use crate::rig::{Rig, START_US};
 
-const SOURCE: &str = include_str!("../../src/lua/acquire.lua");
+const SOURCE: &str = include!("../../src/lua/source.in");
 
 /// Requests of (cost, [(key, limit)]) with windows of a minute; verdicts and what remains.
 async fn batch(rig: &Rig, requests: &[(u64, &[(&str, u64)])]) -> Result<Vec<(String, i64)>> {
@@ -16,7 +16,7 @@ async fn batch(rig: &Rig, requests: &[(u64, &[(&str, u64)])]) -> Result<Vec<(Str
         command.arg(*key);
     }
     for (cost, limits) in requests {
-        let specs: Vec<_> = limits.iter().map(|(_, limit)| format!("{limit}/60000000")).collect();
+        let specs: Vec<_> = limits.iter().map(|(_, limit)| format!("S{limit}/60000000")).collect();
         command.arg(format!("{START_US};{cost};{}", specs.join(";")));
     }
     let reply: Vec<Value> = rig.query(&mut command).await?;

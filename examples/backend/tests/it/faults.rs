@@ -21,7 +21,7 @@ async fn links_that_break_again_and_again_cost_no_token() {
     let run = end(child).await;
     run.assert_books_ok();
     assert!(run.out.contains("errors: usage.record: connection, "), "{}", run.out);
-    assert!(run.out.contains("errors: ratelimit.acquire: outcome_unknown, "), "{}", run.out);
+    assert!(run.out.contains("errors: ratelimit.decide: outcome_unknown, "), "{}", run.out);
     assert_eq!(keys_left(&server).await, 0);
 }
 

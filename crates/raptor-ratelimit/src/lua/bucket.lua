@@ -1,0 +1,128 @@
+-- bucket: the token bucket, kept as GCRA's theoretical arrival time, in integers. State, layout 1:
+--   'R1G<limit>/<window_us>;<last>;<tat>;<fraction>$'
+--   last  when it was last written: an earlier clock has gone back
+--   tat   when the bucket will be whole, in us, and `fraction` of `parts` more
+-- A unit takes window / limit us to come back. Reduced by their divisor that is unit_us / parts,
+-- so every moment is a whole number of us and of parts, and nothing is ever rounded. The Rust side
+-- takes care that burst * parts stays below 2^53.
+-- returns nothing: a part of the script that decides, see base.lua
+local function new_bucket(decimal)
+  local floor, ceil, min, match = math.floor, math.ceil, math.min, string.match
+  local format, sub = string.format, string.sub
+  local EXACT = 9007199254740992 -- from 2^53 on numbers are not exact
+  local bucket = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
+  local BUCKET_HEADER = '^R1G(%d+)/(%d+);(%d+);(%d+);(%d+)%$$'
+
+  -- How long `units` take to come back: us, and parts of one.
+  local function span(units, p)
+    local parts = units * p.rest
+    return units * p.whole + floor(parts / p.parts), parts % p.parts
+  end
+
+  function bucket.shape(p)
+    local a, b = p.window, p.limit
+    while b > 0 do a, b = b, a % b end
+    p.unit_us, p.parts = p.window / a, p.limit / a
+    p.whole, p.rest = floor(p.unit_us / p.parts), p.unit_us % p.parts
+    p.capacity = p.burst or p.limit
+    p.full_us, p.full_parts = span(p.capacity, p)
+    p.head = format('R1G%.0f/%s;', p.limit, p.text or '')
+  end
+
+  -- How many whole units come back in so long. Where the numbers are too large for one exact division it
+  -- is estimated and then made exact.
+  local function units_in(us, parts, p)
+    if us < 0 then return 0 end
+    local all = us * p.parts + parts
+    local units = min(p.capacity, floor(all / p.unit_us))
+    if all < 4503599627370496 then return units end -- 2^52
+    for _ = 1, 8 do
+      local whole, rest = span(units, p)
+      if units == 0 or whole < us or (whole == us and rest <= parts) then break end
+      units = units - 1
+    end
+    for _ = 1, 8 do
+      local whole, rest = span(units + 1, p)
+      if units == p.capacity or whole > us or (whole == us and rest > parts) then break end
+      units = units + 1
+    end
+    return units
+  end
+
+  -- What is free of a bucket that will be whole `us` and `parts` from now.
+  local function free(us, parts, p)
+    us, parts = p.full_us - us, p.full_parts - parts
+    if parts < 0 then us, parts = us - 1, parts + p.parts end
+    return units_in(us, parts, p)
+  end
+
+  function bucket.fresh(s, p)
+    s.tat, s.fraction, s.sum = p.now, 0, 0
+  end
+
+  function bucket.anchor(s, sum, p)
+    s.sum, s.anchored = min(sum, p.capacity), true
+    local us, parts = span(s.sum, p)
+    s.tat, s.fraction = p.now + us, parts
+  end
+
+  function bucket.load(s, value, p)
+    local limit, window, last, tat, fraction = p.limit, p.window, nil, nil, nil
+    if sub(value, 1, #p.head) == p.head then
+      last, tat, fraction = match(value, '^(%d+);(%d+);(%d+)%$$', #p.head + 1)
+    else
+      limit, window, last, tat, fraction = match(value, BUCKET_HEADER)
+    end
+    if not last then return match(value, '^R1G') and 'corrupt' or 'other' end
+    limit, window, last, tat, fraction = limit + 0, window + 0, last + 0, tat + 0, fraction + 0
+    if limit < 1 or limit >= EXACT or window < 1 or window >= EXACT then return 'corrupt' end
+    if tat < last or tat >= EXACT or fraction >= limit then return 'corrupt' end
+    local back = p.now < last
+    if back then tat = tat - last + p.now end
+    if tat < p.now or (tat == p.now and fraction == 0) then return bucket.fresh(s, p) end -- whole again
+    if limit ~= p.limit or window ~= p.window then -- units of another length
+      local old = { limit = limit, window = window, burst = EXACT, now = p.now }
+      bucket.shape(old)
+      local used = units_in(tat - p.now, fraction, old)
+      local us, parts = span(used, old)
+      if us < tat - p.now or parts < fraction then used = used + 1 end
+      return bucket.anchor(s, used, p)
+    end
+    if tat - p.now > p.full_us or (tat - p.now == p.full_us and fraction > p.full_parts) then
+      return bucket.anchor(s, p.capacity, p) -- the burst became smaller
+    end
+    s.tat, s.fraction, s.anchored = tat, fraction, back
+    s.sum = p.capacity - free(tat - p.now, fraction, p)
+  end
+
+  function bucket.retry(s, cost, p)
+    local us, parts = span(cost, p)
+    us, parts = s.tat + us - p.full_us - p.now, s.fraction + parts - p.full_parts
+    return us + ceil(parts / p.parts)
+  end
+
+  function bucket.reset(s, p)
+    return s.tat - p.now + (s.fraction > 0 and 1 or 0)
+  end
+
+  function bucket.pack(s, cost, p)
+    local us, parts = span(cost, p)
+    s.tat, s.fraction = s.tat + us + floor((s.fraction + parts) / p.parts), (s.fraction + parts) % p.parts
+    local value = format('%s%s;%.0f;%.0f$', p.head, decimal(p.now), s.tat, s.fraction)
+    return value, s.tat - p.now + 1
+  end
+
+  -- What has come back by itself is not given once more: of what was taken, the end is at `mark`.
+  function bucket.give(s, units, mark, p)
+    local given = min(units, units_in(mark - 1 - p.now, 0, p), s.sum)
+    if given < 1 then return 0 end
+    local us, parts = span(given, p)
+    s.tat, s.fraction = s.tat - us, s.fraction - parts
+    if s.fraction < 0 then s.tat, s.fraction = s.tat - 1, s.fraction + p.parts end
+    if s.tat < p.now then s.tat, s.fraction = p.now, 0 end
+    s.sum = p.capacity - free(s.tat - p.now, s.fraction, p)
+    return given
+  end
+
+  return bucket
+end

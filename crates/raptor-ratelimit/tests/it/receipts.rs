@@ -1,0 +1,183 @@
+//! Refunds: once, where it was charged, or void.
+
+use anyhow::Result;
+use raptor_ratelimit::{AcquireOptions, Algorithm, Limit, Outcome, Receipt};
+
+use crate::model::Record;
+use crate::rig::{MINUTE, Random, Rig, START_US, instant, subject};
+
+const SECOND: u64 = 1_000_000;
+const ALL: [Algorithm; 5] =
+    [Algorithm::Strict, Algorithm::Log, Algorithm::Bucket, Algorithm::Fixed, Algorithm::Counter];
+
+/// Refunds go by the clock that the admission was given: this one is later.
+fn later(receipt: Receipt, at_us: u64) -> Receipt {
+    receipt.at(instant(at_us)).unwrap()
+}
+
+#[tokio::test]
+async fn a_refund_brings_back_what_was_taken() -> Result<()> {
+    let rig = Rig::start().await?;
+    for algorithm in ALL {
+        let limits = [Limit::new(algorithm, 10, MINUTE)?];
+        assert!(rig.at(START_US, &limits, 4).await?.is_allowed());
+        let mut decision = rig.at(START_US, &limits, 5).await?;
+        assert_eq!(decision.results[0].remaining, 1);
+        let receipt = decision.receipt.take().unwrap();
+        assert_eq!(receipt.cost(), 5);
+        let refund = rig.service.refund(receipt).await?;
+        assert_eq!((&refund.units[..], refund.is_void()), (&[5][..], false), "{algorithm:?}");
+        let left = rig.at(START_US, &limits, 1).await?.results[0].remaining;
+        assert_eq!(left, 5, "{algorithm:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refund_goes_to_the_bucket_that_was_charged() -> Result<()> {
+    let rig = Rig::start().await?;
+    for algorithm in [Algorithm::Strict, Algorithm::Log] {
+        let limits = [Limit::new(algorithm, 10, MINUTE)?];
+        let receipt = rig.at(START_US, &limits, 4).await?.receipt.take().unwrap();
+        assert!(rig.at(START_US + 20 * SECOND, &limits, 5).await?.is_allowed());
+        let at = START_US + 30 * SECOND;
+        assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [4]);
+        assert_eq!(rig.at(at, &limits, 5).await?.results[0].remaining, 0, "{algorithm:?}");
+        // The five of the 20th second stay until they leave; nothing leaves at the 60th.
+        let early = START_US + 79 * SECOND;
+        assert!(!rig.at(early, &limits, 1).await?.is_allowed(), "{algorithm:?}");
+        assert!(rig.at(START_US + 81 * SECOND, &limits, 5).await?.is_allowed(), "{algorithm:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_back_by_itself_is_not_given_back_again() -> Result<()> {
+    let rig = Rig::start().await?;
+    for algorithm in ALL {
+        let limits = [Limit::new(algorithm, 10, MINUTE)?];
+        let receipt = rig.at(START_US, &limits, 10).await?.receipt.take().unwrap();
+        let at = START_US + 130 * SECOND;
+        assert!(rig.at(at, &limits, 10).await?.is_allowed());
+        let refund = rig.service.refund(later(receipt, at)).await?;
+        assert!(refund.is_void(), "{algorithm:?}: {refund:?}");
+        assert!(!rig.at(at, &limits, 1).await?.is_allowed(), "{algorithm:?}");
+    }
+    // Half of a bucket has drained, and only the other half comes back.
+    let limits = [Limit::bucket(10, MINUTE)?.named("half")?];
+    let receipt = rig.at(START_US, &limits, 10).await?.receipt.take().unwrap();
+    let at = START_US + 30 * SECOND;
+    assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [4], "4 whole ones are left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_receipt_is_void_after_a_reset_a_changed_policy_and_a_step_of_the_clock() -> Result<()> {
+    let rig = Rig::start().await?;
+    let options = AcquireOptions::default().now(instant(START_US))?;
+    for algorithm in ALL {
+        let limit = Limit::new(algorithm, 10, MINUTE)?.named(format!("void-{algorithm:?}"))?;
+        let limits = [limit.clone()];
+        // A reset, and others take it all at the same moment.
+        let receipt = rig.at(START_US, &limits, 6).await?.receipt.take().unwrap();
+        rig.service.reset(&subject(), &limits, &options).await?;
+        assert!(rig.at(START_US, &limits, 10).await?.is_allowed(), "{algorithm:?}");
+        assert!(rig.service.refund(receipt).await?.is_void(), "{algorithm:?}: reset");
+        assert!(!rig.at(START_US, &limits, 1).await?.is_allowed(), "{algorithm:?}");
+
+        // A step back: all counts as taken then.
+        rig.service.reset(&subject(), &limits, &options).await?;
+        let receipt = rig.at(START_US + SECOND, &limits, 6).await?.receipt.take().unwrap();
+        let back = START_US - SECOND; // in the window before
+        assert!(rig.at(back, &limits, 4).await?.is_allowed(), "{algorithm:?}");
+        assert!(rig.service.refund(receipt).await?.is_void(), "{algorithm:?}: step");
+        assert!(!rig.at(START_US + SECOND, &limits, 4).await?.is_allowed(), "{algorithm:?}");
+
+        // Another window, which an exact log takes without moving anything.
+        rig.service.reset(&subject(), &limits, &options).await?;
+        let receipt = rig.at(START_US, &limits, 6).await?.receipt.take().unwrap();
+        let longer = [Limit::new(algorithm, 10, 2 * MINUTE)?.named(limit.policy())?];
+        assert!(rig.at(START_US, &longer, 4).await?.is_allowed(), "{algorithm:?}");
+        let void = rig.service.refund(receipt).await?.is_void();
+        assert_eq!(void, algorithm != Algorithm::Log, "{algorithm:?}: window");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_several_limits_each_gives_back_what_it_can() -> Result<()> {
+    let rig = Rig::start().await?;
+    let limits =
+        [Limit::strict(10, MINUTE)?, Limit::fixed(10, MINUTE * 60)?, Limit::bucket(10, MINUTE)?];
+    let receipt = rig.at(START_US, &limits, 3).await?.receipt.take().unwrap();
+    let refund = rig.service.refund(later(receipt, START_US + 90 * SECOND)).await?;
+    assert_eq!(refund.units, [0, 3, 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn denials_peeks_and_charges_have_no_receipt() -> Result<()> {
+    let rig = Rig::start().await?;
+    let limits = [Limit::strict(2, MINUTE)?];
+    let options = AcquireOptions::default().cost(2)?.now(instant(START_US))?;
+    let peeked = rig.service.peek(&subject(), &limits, &options).await?;
+    assert!(peeked.is_allowed() && peeked.receipt.is_none());
+    assert_eq!(peeked.results[0].remaining, 2, "nothing was taken");
+    assert!(rig.at(START_US, &limits, 2).await?.receipt.is_some());
+    let peeked = rig.service.peek(&subject(), &limits, &options).await?;
+    assert!(matches!(peeked.outcome, Outcome::Denied { .. }) && peeked.receipt.is_none());
+    assert!(rig.at(START_US, &limits, 1).await?.receipt.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_charge_takes_what_fits_and_never_more_than_the_limit() -> Result<()> {
+    let rig = Rig::start().await?;
+    for algorithm in ALL {
+        let limits = [Limit::new(algorithm, 10, MINUTE)?, Limit::new(algorithm, 25, MINUTE * 60)?];
+        let mut left = Vec::new();
+        for _ in 0..4 {
+            let options = AcquireOptions::default().cost(7)?.now(instant(START_US))?;
+            let charged = rig.service.charge(&subject(), &limits, &options).await?;
+            left.push(charged.results.iter().map(|result| result.remaining).collect::<Vec<_>>());
+        }
+        assert_eq!(left, [[3, 18], [0, 11], [0, 4], [0, 0]], "{algorithm:?}");
+    }
+    Ok(())
+}
+
+/// With refunds in between, a trailing window still never holds more than the limit.
+#[tokio::test]
+async fn refunds_at_random_never_let_in_more_than_the_limit() -> Result<()> {
+    let rig = Rig::start().await?;
+    for (seed, algorithm) in [(1, Algorithm::Strict), (2, Algorithm::Log)] {
+        let limits = [Limit::new(algorithm, 20, MINUTE)?];
+        let (mut random, mut now) = (Random(seed), START_US);
+        let (mut receipts, mut kept) = (Vec::new(), Vec::new());
+        for _ in 0..1_500 {
+            now += random.below(2 * SECOND);
+            let cost = 1 + random.below(3);
+            let mut decision = rig.at(now, &limits, cost).await?;
+            if let Some(receipt) = decision.receipt.take() {
+                receipts.push((now, cost, receipt));
+            }
+            if random.below(3) == 0 && !receipts.is_empty() {
+                let at = random.below(receipts.len() as u64) as usize;
+                let (taken, cost, receipt) = receipts.swap_remove(at);
+                let refund = rig.service.refund(later(receipt, now)).await?;
+                match refund.units[0] {
+                    0 => kept.push((taken, cost)),
+                    units => assert_eq!(units, cost),
+                }
+            }
+        }
+        kept.extend(receipts.iter().map(|(taken, cost, _)| (*taken, *cost)));
+        kept.sort_unstable();
+        let mut record = Record::default();
+        for (at, cost) in kept {
+            record.admit(at, cost);
+        }
+        assert!(record.busiest(60 * SECOND) <= 20, "{algorithm:?}");
+    }
+    Ok(())
+}
