@@ -99,6 +99,19 @@ impl Family {
         layout_in: "members `v2`, … of newer ones",
     };
 
+    /// When which session of a shard ends, for those whose end is to be told.
+    pub const SESSION_ENDED: Self = Self {
+        name: "session~ended",
+        redis_type: RedisType::SortedSet,
+        ttl: "a week after the last absolute deadline in it",
+        owner: "raptor-session",
+        tag: "shard",
+        parts: &[],
+        what: "Agenda of a shard: when which session ends, until its end is acknowledged. Opt-in.",
+        layout_version: 1,
+        layout_in: "members `v2`, … of newer ones",
+    };
+
     /// The state of one rate limit.
     pub const RATE: Self = Self {
         name: "rate",
@@ -168,6 +181,7 @@ impl Family {
     pub const ALL: &'static [Self] = &[
         Self::SESSION,
         Self::SESSION_USER,
+        Self::SESSION_ENDED,
         Self::RATE,
         Self::USAGE,
         Self::USAGE_BY,

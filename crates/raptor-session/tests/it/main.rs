@@ -1,8 +1,12 @@
 //! Integration tests of raptor-session against private servers (`Backend`); named after the acceptance lines.
 
 mod a01_no_token_in_redis;
+mod a02_updates;
 mod a03_logout_wins;
 mod a04_deadlines;
+mod a05_rotation;
+mod a06_cap;
+mod a07_revocation;
 mod a08_index_cleans_itself;
 mod a10_not_a_token;
 mod acl;

@@ -77,6 +77,18 @@ impl Fixture {
     }
 }
 
+/// Script calls that the servers have seen.
+pub(crate) async fn script_calls(f: &Fixture) -> u64 {
+    let info = redis::cmd("INFO").arg("commandstats").clone();
+    let infos: Vec<String> = f.backend.query_all(&info).await.expect("infos");
+    let count = |line: &str| -> Option<u64> {
+        let rest = line.strip_prefix("cmdstat_eval")?;
+        let (_, rest) = rest.split_once(":calls=")?;
+        rest.split_once(',')?.0.parse().ok()
+    };
+    infos.iter().flat_map(|info| info.lines()).filter_map(|line| count(line.trim())).sum()
+}
+
 pub(crate) async fn create(sessions: &SessionService, user: &str) -> SessionToken {
     sessions.create_session(user, "acme", &Metadata::new()).await.expect("a session")
 }
