@@ -16,6 +16,8 @@
 //! | rotate.rs | another token for the same session |
 //! | users.rs | all sessions of a user: listed, ended together |
 //! | ended.rs | expiry events |
+//! | web/ | feature `tower`: a layer, extractors and the cookie |
+//! | tower_sessions.rs | feature `tower-sessions`: a store for that crate |
 //! | scripts.rs, lua/ | what decides, beside the data |
 //! | telemetry.rs | the metrics |
 //!
@@ -68,9 +70,13 @@ mod service;
 mod shard;
 pub mod telemetry;
 mod token;
+#[cfg(feature = "tower-sessions")]
+mod tower_sessions;
 mod update;
 mod users;
 mod visit;
+#[cfg(feature = "tower")]
+pub mod web;
 
 pub use changes::Changes;
 pub use data::SessionData;
@@ -82,6 +88,8 @@ pub use pepper::{PEPPERS_VARIABLE, Peppers};
 pub use rotate::{MAX_GRACE, Rotate};
 pub use service::SessionService;
 pub use token::{Presented, SessionToken};
+#[cfg(feature = "tower-sessions")]
+pub use tower_sessions::RaptorStore;
 pub use ulid::Ulid;
 pub use update::{Update, Updated};
 pub use users::{MAX_PAGE, PageCursor, Revoke, SessionPage};

@@ -42,7 +42,7 @@ impl TooManySessions {
 
 impl fmt::Display for TooManySessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the user has {} live sessions already", self.cap)
+        write!(f, "the user has as many live sessions as the cap allows, {}", self.cap)
     }
 }
 
@@ -241,7 +241,7 @@ impl SessionService {
             )),
             (b"full", _) => Err(Error::new(
                 ErrorKind::Capacity,
-                format!("the user has {cap} live sessions, the cap: end one of them first"),
+                "the user has as many live sessions as the cap allows: end one of them first",
             )
             .with_source(TooManySessions { cap })),
             (b"late", _) => Err(Error::new(

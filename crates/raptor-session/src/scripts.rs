@@ -28,6 +28,11 @@ scripts! {
     ACK: "session.ack", "lua/ack.lua";
 }
 
+#[cfg(feature = "tower-sessions")]
+scripts! {
+    PUT: "session.put", "lua/put.lua";
+}
+
 /// The hot one stands alone.
 pub(crate) static GET: LazyLock<Script> =
     LazyLock::new(|| Script::new("session.get", include_str!("lua/get.lua")));

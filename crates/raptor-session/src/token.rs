@@ -117,7 +117,11 @@ impl Address {
             return None;
         }
         let pepper = peppers.by_id(&bytes[HEAD_LEN..])?;
-        Some(Self { shard: bytes[1], mac: URL_SAFE_NO_PAD.encode(pepper.mac(bytes)) })
+        Some(Self::of_mac(bytes[1], &pepper.mac(bytes)))
+    }
+
+    pub(crate) fn of_mac(shard: u8, mac: &[u8; 32]) -> Self {
+        Self { shard, mac: URL_SAFE_NO_PAD.encode(mac) }
     }
 }
 

@@ -149,7 +149,7 @@ impl SessionService {
         Step::of(Said::read(said)?, |_, _| Ok(()))
     }
 
-    async fn read_and_slide(&self, at: Address) -> Result<Step<SessionData>> {
+    pub(crate) async fn read_and_slide(&self, at: Address) -> Result<Step<SessionData>> {
         let wanted = Wanted {
             session: places::session(self.client.keys(), &at)?,
             now: self.now_arg().into(),

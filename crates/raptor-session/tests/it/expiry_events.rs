@@ -36,9 +36,7 @@ async fn an_end_is_told_until_it_is_acknowledged_and_moves_with_the_deadline() {
     assert!(is_alive(&at(&f.sessions, 5), &ann).await);
     assert_eq!(ended(&at(&sessions, 9)).await, []);
     let minute = |minutes| NOW + Duration::minutes(minutes);
-    let extended = at(&sessions, 5)
-        .extend_session(&bob, std::time::Duration::from_secs(600))
-        .await;
+    let extended = at(&sessions, 5).extend_session(&bob, std::time::Duration::from_secs(600)).await;
     assert_eq!(extended.expect("an answer"), Some(minute(15)));
     let both = [("ann".to_owned(), minute(15)), ("bob".to_owned(), minute(15))];
     for _ in 0..2 {

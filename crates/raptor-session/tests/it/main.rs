@@ -14,6 +14,8 @@ mod acl;
 mod anonymous;
 mod encryption;
 mod expiry_events;
+#[cfg(any(feature = "tower", feature = "tower-sessions"))]
+mod http;
 mod lifecycle;
 mod lists;
 mod lost_replies;
@@ -22,3 +24,7 @@ mod riding;
 mod slot_migration;
 mod stored_data;
 mod support;
+#[cfg(feature = "tower-sessions")]
+mod tower_sessions_store;
+#[cfg(feature = "tower")]
+mod web;
