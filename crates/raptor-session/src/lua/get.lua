@@ -1,6 +1,7 @@
 -- get: read sessions and slide their idle deadlines, in the hash, its TTL, its user's index and the agenda.
 -- Creates no key: a session that is gone stays gone. Slides only when the deadline moves by a 64th of the idle timeout
 -- or by a second: what is read more often is only read.
+-- Leaves what has ended in the index to the next login or list: no more is there than once lived together.
 -- Does not slide a session that the index does not list: none may outlive what its user's index says of it.
 -- So it is, for the moment, while a cluster moves the slot and has the index at the other owner: the index is no
 -- declared key, so the server runs the script, and finds the index either missing or "non local".
@@ -12,7 +13,6 @@
 
 local LAYOUT = '1'
 local NEWER = 'v2'
-local PRUNE = 64
 local call, match, sub, max, min = redis.call, string.match, string.sub, math.max, math.min
 local server_now
 
@@ -65,20 +65,13 @@ local function slide(key, held, now, seen, deadline, idle, absolute, rest)
   local head = LAYOUT .. ' ' .. int(now) .. ' ' .. score .. ' ' .. int(idle) .. ' ' .. int(absolute) .. ' ' .. rest
   local agenda = flags == 'e' and sub(key, 1, -52) .. '~ended' .. tag
   need('PEXPIRE', key, ttl)
-  if index then
-    need('ZADD', index, 'XX', score, mac)
-    need('ZRANGEBYSCORE', index, '-inf', int(now))
-    need('ZREM', index, mac)
-    need('PEXPIRE', index, ttl)
-  end
+  if index then need('ZADD', index, 'XX', score, mac) end
   if agenda then need('ZADD', agenda, 'XX', score, mac) end
   call('HSET', key, 'h', head)
   call('PEXPIRE', key, ttl)
   if index then
     call('ZADD', index, 'XX', score, mac)
     call('PEXPIRE', index, ttl, 'GT')
-    local ended = call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))
-    if #ended > 0 then call('ZREM', index, unpack(ended)) end
   end
   if agenda then call('ZADD', agenda, 'XX', score, match(rest, '(%w+ [!-~]+)$')) end
   held[2] = head

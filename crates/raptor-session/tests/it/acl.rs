@@ -21,7 +21,7 @@ enum Operation {
     Read,
     ReadOfAnother,
     ReadThatSlides,
-    ReadThatPrunes,
+
     ReadOfEnded,
     ReadOfNone,
     Extend,
@@ -44,7 +44,7 @@ enum Operation {
 
 use Operation::*;
 
-const ALL: [Operation; 27] = [
+const ALL: [Operation; 26] = [
     Login,
     LoginThatPrunes,
     LoginThatEvicts,
@@ -53,7 +53,6 @@ const ALL: [Operation; 27] = [
     Read,
     ReadOfAnother,
     ReadThatSlides,
-    ReadThatPrunes,
     ReadOfEnded,
     ReadOfNone,
     Extend,
@@ -117,10 +116,6 @@ impl Fixture {
         let token = match operation {
             LoginThatPrunes | ReadOfEnded | ReadThatSlides | Extend | ListThatPrunes
             | LoginThatEvicts | List | Read => create(&at_start, "ann").await,
-            ReadThatPrunes => {
-                create(&at_start, "ann").await;
-                create(&self.admin.pinned_at(NOW + Duration::seconds(110)), "ann").await
-            }
             LoginToBeTold | ExtendToBeTold | RevokeToBeTold | LogoutToBeTold | TellEnded
             | Acknowledge => create(&told, "ann").await,
             Update | UpdateThatRemoves | TakeFlash => {
@@ -172,7 +167,6 @@ impl Fixture {
             Read => read(&later(0), true).await,
             ReadOfAnother => read(service, true).await,
             ReadThatSlides => read(&later(60), true).await,
-            ReadThatPrunes => read(&later(130), true).await,
             ReadOfEnded => read(&later(130), false).await,
             ReadOfNone => read(service, false).await,
             Extend | ExtendToBeTold => later(1).extend_session(token, hour).await.map(drop),

@@ -120,9 +120,11 @@ async fn split_and_joined_again(moved: Moved) {
     let session = sessions.pinned_at(NOW + MINUTE * 20).get_session(&kept).await;
     let session = session.expect("an answer").expect("alive");
     assert_eq!(session.expires_at, NOW + MINUTE * 50, "it slides again");
-    // The entry of the ended one was pruned by that, the deleted one's ends with its score.
-    assert_eq!(f.scores().await, [30, 50].map(|minutes| ms(NOW + MINUTE * minutes)));
-    assert!(is_alive(&sessions.pinned_at(NOW + MINUTE * 30), &kept).await);
+    // The entries of the ended and of the deleted one end with their scores.
+    assert_eq!(f.scores().await, [5, 30, 50].map(|minutes| ms(NOW + MINUTE * minutes)));
+    let at = sessions.pinned_at(NOW + MINUTE * 30);
+    assert!(is_alive(&at, &kept).await);
+    assert_eq!(at.list_sessions("ann", "acme", 9, None).await.expect("a page").sessions.len(), 1);
     assert_eq!(f.scores().await, [ms(NOW + MINUTE * 60)]);
     assert!(sessions.pinned_at(NOW).delete_session(&kept).await.expect("an answer"));
     assert!(f.keys(f.to, "*").await.is_empty());
