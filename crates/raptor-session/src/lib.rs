@@ -51,7 +51,13 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The guide, `docs/guides/sessions.md`, tells what is defended against whom, and what an outage does.
 #![warn(missing_docs)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/sessions.md")]
+struct GuideExamples;
 
 mod changes;
 mod data;

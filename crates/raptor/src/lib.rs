@@ -1,11 +1,13 @@
 //! The one dependency of a backend on Raptor: its services behind features, re-exported as they are.
 //!
-//! | feature (all on by default) | module | service |
+//! | feature (on by default) | module | service |
 //! | --- | --- | --- |
 //! | – | [`core`] | configuration, client, keys, scripts, errors |
 //! | `session` | `session` | `SessionService` |
 //! | `ratelimit` | `ratelimit` | `RateLimitService` |
 //! | `ops` | `ops` | `UsageService` |
+//!
+//! Off by default: `tower` (sessions over HTTP), `tower-sessions` (a store for that crate), `driver-redis`.
 //!
 //! [`Raptor`] hands out services over one client. What the README says follows.
 #![cfg_attr(

@@ -18,6 +18,7 @@ mod expiry_events;
 mod http;
 mod lifecycle;
 mod lists;
+mod logs;
 mod lost_replies;
 mod model;
 mod riding;
