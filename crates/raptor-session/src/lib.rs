@@ -15,7 +15,7 @@
 //! | update.rs | fields that change |
 //! | rotate.rs | another token for the same session |
 //! | users.rs | all sessions of a user: listed, ended together |
-//! | ended.rs | expiry events |
+//! | ended.rs, ops.rs | expiry events; what operations count and sweep |
 //! | web/ | feature `tower`: a layer, extractors and the cookie |
 //! | tower_sessions.rs | feature `tower-sessions`: a store for that crate |
 //! | scripts.rs, lua/ | what decides, beside the data |
@@ -65,6 +65,7 @@ mod ended;
 mod head;
 mod login;
 mod metadata;
+mod ops;
 mod options;
 mod pepper;
 mod places;
@@ -89,6 +90,7 @@ pub use data::SessionData;
 pub use ended::{EndedSession, MAX_ENDED};
 pub use login::TooManySessions;
 pub use metadata::{MAX_FIELD_NAME_BYTES, MAX_FIELDS, MAX_METADATA_BYTES, Metadata};
+pub use ops::UserIndex;
 pub use options::{AtCap, MAX_CAP, SessionOptions};
 pub use pepper::{PEPPERS_VARIABLE, Peppers};
 pub use rotate::{MAX_GRACE, Rotate};

@@ -36,10 +36,4 @@ impl Index {
         let at = name.iter().position(|&byte| byte == b'}').map_or(name.len(), |at| at + 1);
         std::str::from_utf8(&name[at..]).unwrap_or(NOBODY)
     }
-
-    /// What stands before a MAC in the key of a session of this shard.
-    pub(crate) fn place(&self, keys: &KeySpace) -> Result<Vec<u8>> {
-        let head = keys.key(&Family::SESSION, tag(self.shard), NO_PARTS)?;
-        Ok([head.as_bytes(), b":"].concat())
-    }
 }

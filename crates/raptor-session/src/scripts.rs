@@ -22,8 +22,10 @@ scripts! {
     TAKE: "session.take", "lua/take.lua";
     EXTEND: "session.extend", "lua/extend.lua";
     ROTATE: "session.rotate", "lua/rotate.lua";
+    MEMBERS: "session.members", "lua/members.lua";
     LIST: "session.list", "lua/list.lua";
     REVOKE: "session.revoke", "lua/revoke.lua";
+    INSPECT: "session.inspect", "lua/inspect.lua";
     ENDED: "session.ended", "lua/ended.lua";
     ACK: "session.ack", "lua/ack.lua";
 }

@@ -7,7 +7,7 @@ use raptor_core::telemetry::Metric;
 /// Session operations by what came of them.
 ///
 /// Label `operation`: `create`, `get`, `update`, `take_flash`, `extend`, `rotate`, `delete`, `list`,
-/// `revoke`, `ended`, `acknowledge`. Label `outcome`: `ok`; `none` (no such session); `conflict` (another
+/// `revoke`, `ended`, `acknowledge`, `inspect`, `sweep`. Label `outcome`: `ok`; `none` (no such session); `conflict` (another
 /// revision); `not_a_token` (refused without a call); or the error's kind.
 pub const SESSION_OPERATIONS: &str = "raptor_session_operations_total";
 
@@ -16,7 +16,7 @@ pub const METRICS: &[Metric] = &[Metric {
     name: SESSION_OPERATIONS,
     kind: "counter",
     labels: "operation: create, get, update, take_flash, extend, rotate, delete, list, revoke, ended, \
-             acknowledge; outcome: ok, none, conflict, not_a_token, or the kind of the error",
+             acknowledge, inspect, sweep; outcome: ok, none, conflict, not_a_token, or the kind of the error",
     what: "session operations by what came of them",
 }];
 

@@ -10,17 +10,24 @@ use raptor_core::{Error, Reply, Result};
 use ulid::Ulid;
 
 use crate::data::SessionData;
+use crate::head::corrupt;
 use crate::places::{self, Index};
-use crate::scripts::{LIST, REVOKE, Said, number, refused, text, unknown_status};
-use crate::service::{By, SessionService};
+use crate::scripts::{LIST, MEMBERS, REVOKE, number, refused, text, unknown_status};
+use crate::service::{By, SessionService, Step};
 use crate::telemetry;
-use crate::token::{Address, Presented};
+use crate::token::{Address, Presented, is_mac};
 
 /// The most sessions that a page is asked for.
 pub const MAX_PAGE: usize = 100;
 
 /// Sessions that one call ends.
 const REVOKED_A_CALL: usize = 500;
+
+/// The beginning of time, at which whatever is listed is alive: a clock may be wrong, a revocation not.
+const ALL: &str = "0";
+
+/// Calls in which a revocation ends what there is, a million sessions of one user.
+const MAX_ROUNDS: usize = 2_000;
 
 /// A part of a user's sessions, those that end first at its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +71,7 @@ impl SessionService {
     /// meanwhile may be on two. Where several share a page's last deadline to the millisecond, the page is
     /// longer by them.
     ///
-    /// Cost: one round trip a page; O(page × fields).
+    /// Cost: two round trips a page; O(page × fields).
     ///
     /// # Errors
     /// [`InvalidInput`](raptor_core::ErrorKind::InvalidInput) for a user or workspace that no session can
@@ -124,10 +131,10 @@ impl SessionService {
     /// Ends all sessions of `user` in `workspace`: logout everywhere, at a changed password or a theft. Gives
     /// how many there were. [`except`](Revoke::except) spares one.
     ///
-    /// Atomic for up to 500 sessions; more are ended 500 at a call, and a login meanwhile may or may not
-    /// survive.
+    /// 500 sessions end in one step. A session that lives from before the call to its end is ended, also if
+    /// it is rotated meanwhile; a login meanwhile may or may not survive.
     ///
-    /// Cost: one command for each 500 sessions; O(500) in one call.
+    /// Cost: two commands for each 500 sessions, one more with an exception; O(500) in one call.
     ///
     /// # Errors
     /// [`InvalidInput`](raptor_core::ErrorKind::InvalidInput) for a user or workspace that no session can
@@ -175,24 +182,50 @@ impl SessionService {
             )));
         }
         let index = Index::new(self.client.keys(), workspace, user)?;
-        let call = self.client.script(&LIST).idempotent().large().key(&index.key);
-        let call = call.arg(self.now_arg()).arg(after.map_or("", |cursor| &cursor.0));
-        let call = call.arg(page).arg(index.place(self.client.keys())?);
-        let mut reply = call.run::<Vec<Reply>>().await?.into_iter();
-        let mut next = || reply.next().ok_or_else(unknown_status);
-        let status: Bytes = next()?.decode()?;
+        let (members, next) = self.members(&index, self.now_arg(), page, after).await?;
+        let mut call = self.client.script(&LIST).idempotent().large().key(&index.key);
+        for at in &members {
+            call = call.key(&places::session(self.client.keys(), at)?);
+        }
+        let mut reply = call.arg(self.now_arg()).run::<Vec<Reply>>().await?.into_iter();
+        let status: Bytes = reply.next().ok_or_else(unknown_status)?.decode()?;
         if status != "ok" {
             return Err(refused(&status));
         }
-        let _now_ms = next()?;
-        let cursor: String = next()?.decode()?;
         let mut rows = Vec::new();
         while let (Some(mac), Some(held)) = (reply.next(), reply.next()) {
             let mac: String = mac.decode()?;
             let session = SessionData::read(&held.decode::<Vec<Bytes>>()?, &mac, &self.seals)?;
             rows.push((Address { shard: index.shard, mac }, session));
         }
-        Ok((rows, (!cursor.is_empty()).then_some(PageCursor(cursor))))
+        Ok((rows, next))
+    }
+
+    /// Where sessions of a user are, those that end first at the head.
+    async fn members(
+        &self,
+        index: &Index,
+        now: String,
+        count: usize,
+        after: Option<&PageCursor>,
+    ) -> Result<(Vec<Address>, Option<PageCursor>)> {
+        let call = self.client.script(&MEMBERS).idempotent().key(&index.key);
+        let call = call.arg(now).arg(after.map_or("", |cursor| &cursor.0)).arg(count);
+        let mut reply = call.run::<Vec<Bytes>>().await?.into_iter();
+        let status = reply.next().ok_or_else(unknown_status)?;
+        if status != "ok" {
+            return Err(refused(&status));
+        }
+        let cursor = text(&reply.next().ok_or_else(unknown_status)?)?.to_owned();
+        let address = |mac: Bytes| {
+            let mac = text(&mac)?;
+            if !is_mac(mac) {
+                return Err(corrupt());
+            }
+            Ok(Address { shard: index.shard, mac: mac.to_owned() })
+        };
+        let members = reply.map(address).collect::<Result<_>>()?;
+        Ok((members, (!cursor.is_empty()).then_some(PageCursor(cursor))))
     }
 }
 
@@ -219,7 +252,7 @@ impl<'a> Revoke<'a> {
         for workspace in &self.workspaces {
             let index = Index::new(self.service.client.keys(), workspace, self.user)?;
             // A token of another shard is of another user or workspace.
-            let except = except.as_ref().filter(|at| at.shard == index.shard);
+            let except = except.clone().filter(|at| at.shard == index.shard);
             let outcome = self.service.revoke_index(&index, except).await;
             telemetry::operation_ended("revoke", outcome.as_ref().map(|_| "ok"));
             ended += outcome?;
@@ -238,29 +271,51 @@ impl<'a> IntoFuture for Revoke<'a> {
 }
 
 impl SessionService {
-    async fn revoke_index(&self, index: &Index, except: Option<&Address>) -> Result<u64> {
-        let place = index.place(self.client.keys())?;
+    async fn revoke_index(&self, index: &Index, except: Option<Address>) -> Result<u64> {
+        let except = match except {
+            Some(at) => self.follow(at, By::Pointer, |at| self.where_it_is(at)).await?,
+            None => None,
+        };
         let agenda = places::agenda(self.client.keys(), index.shard)?;
-        let (mut ended, mut calls_left) = (0, None);
+        let (mut ended, mut rounds) = (0, 0);
         loop {
-            let call = self.client.script(&REVOKE).idempotent().key(&index.key);
-            let call = call.arg(except.map_or("", |at| &at.mac)).arg(REVOKED_A_CALL);
-            let call = call.arg(&place[..]).arg(agenda.as_bytes());
-            let (count, left) = match Said::read(call.run().await?)? {
-                Said::Of(status, items) if status == "ok" && items.len() == 2 => {
-                    (number(&items[0])?, number(&items[1])?)
-                }
-                Said::Of(status, _) => return Err(refused(&status)),
-                _ => return Err(unknown_status()),
-            };
-            ended += u64::try_from(count).map_err(|_| unknown_status())?;
-            // Those that were there at the first call, and none that log in for ever.
-            let calls = calls_left.unwrap_or(left as usize / REVOKED_A_CALL + 1);
-            if left == 0 || calls == 0 {
+            let (mut members, _) =
+                self.members(index, ALL.to_owned(), REVOKED_A_CALL, None).await?;
+            members.truncate(REVOKED_A_CALL);
+            let before = members.len();
+            members.retain(|at| Some(at) != except.as_ref());
+            if members.is_empty() {
                 return Ok(ended);
             }
-            calls_left = Some(calls - 1);
+            let mut call = self.client.script(&REVOKE).idempotent().key(&index.key);
+            for at in &members {
+                call = call.key(&places::session(self.client.keys(), at)?);
+            }
+            let call = call.arg(ALL).arg(agenda.as_bytes());
+            let reply = call.run::<Vec<Bytes>>().await?;
+            let left = match &reply[..] {
+                [status, count, left] if status == "ok" => {
+                    ended += number(count)?.unsigned_abs();
+                    number(left)?.unsigned_abs() as usize
+                }
+                [status, ..] => return Err(refused(status)),
+                [] => return Err(unknown_status()),
+            };
+            // Somebody who logs in for ever is not followed for ever.
+            rounds += 1;
+            let stays = before - members.len();
+            if left <= stays || rounds > MAX_ROUNDS {
+                return Ok(ended);
+            }
         }
+    }
+
+    async fn where_it_is(&self, at: Address) -> Result<Step<Address>> {
+        Ok(match self.peek(&at).await? {
+            Step::Done(_) => Step::Done(at),
+            Step::None => Step::None,
+            Step::Moved(moved) => Step::Moved(moved),
+        })
     }
 }
 

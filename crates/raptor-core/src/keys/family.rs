@@ -77,13 +77,13 @@ impl Family {
     pub const SESSION: Self = Self {
         name: "session",
         redis_type: RedisType::Hash,
-        ttl: "the idle timeout, never past the absolute one",
+        ttl: "the idle timeout, never past the absolute one; a pointer at an old token's: its grace, at least 60 s",
         owner: "raptor-session",
         tag: "shard",
         parts: &["mac"],
-        what: "One session, found by the MAC of its token.",
+        what: "One session, found by the MAC of its token; or where an old token leads.",
         layout_version: 1,
-        layout_in: "its field `v`",
+        layout_in: "the first word of its field `h`",
     };
 
     /// The index of one user's sessions, beside them in the same slot.

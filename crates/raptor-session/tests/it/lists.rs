@@ -104,3 +104,24 @@ async fn a_list_takes_off_the_index_what_is_gone() {
     let fields = Metadata::new();
     assert!(f.sessions.create_session("ann", "acme", &fields).await.is_ok());
 }
+
+#[tokio::test]
+async fn an_index_is_counted_and_swept() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(60_000, 3_600_000));
+    let at = |seconds| sessions.pinned_at(NOW + Duration::from_secs(seconds));
+    for seconds in [0, 0, 30] {
+        create(&at(seconds), "ann").await;
+    }
+    let counted = async || {
+        let index = at(70).inspect_user("ann", "acme").await.expect("an answer");
+        (index.alive, index.ended)
+    };
+    assert_eq!(counted().await, (1, 2));
+    for swept in [2, 0] {
+        assert_eq!(at(70).sweep_user("ann", "acme").await.expect("an answer"), swept);
+        assert_eq!(counted().await, (1, 0));
+    }
+    assert_eq!(at(70).sweep_user("nobody", "acme").await.expect("an answer"), 0);
+    assert!(at(70).inspect_user("", "acme").await.is_err());
+}
