@@ -130,6 +130,8 @@ impl SessionService {
     /// the old session between the first and the last is lost. If the last fails the login stands all the
     /// same, and the old session, which never knew the user, ends by its idle timeout.
     ///
+    /// Under a cap that rejects, the old session still counts if it was this user's: log out first.
+    ///
     /// Cost: one round trip for each step.
     ///
     /// # Errors

@@ -66,11 +66,20 @@ impl Fixture {
         keys
     }
 
-    /// Every key with its DUMP: equal before and after means that nothing was written.
+    /// Every key with what it holds: equal before and after means that nothing was written. A hash in the order of its
+    /// fields, for the server changes the one in which it keeps them.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Vec<u8>> {
         let mut dump = BTreeMap::new();
         for key in self.keys("*").await {
-            let value = self.backend.query(redis::cmd("DUMP").arg(&key)).await.expect("a value");
+            let kind: String =
+                self.backend.query(redis::cmd("TYPE").arg(&key)).await.expect("a type");
+            let value = if kind == "hash" {
+                let fields: BTreeMap<Vec<u8>, Vec<u8>> =
+                    self.backend.query(redis::cmd("HGETALL").arg(&key)).await.expect("a hash");
+                fields.into_iter().flat_map(|(name, value)| [name, value].concat()).collect()
+            } else {
+                self.backend.query(redis::cmd("DUMP").arg(&key)).await.expect("a value")
+            };
             dump.insert(key, value);
         }
         dump
