@@ -47,7 +47,8 @@ mod serial {
             .is_err_and(|error| error.kind() == raptor_core::ErrorKind::Unavailable)
         {}
         for (took, error) in errors(&sessions, &token).await {
-            assert!(took < Duration::from_millis(250), "{took:?}: {error}");
+            // Five times that, for a busy machine, as in the core's tests; by a timeout it would be 2 s.
+            assert!(took < 5 * Duration::from_millis(250), "{took:?}: {error}");
             assert!(error.is_retryable(), "{error}");
         }
         proxy.set(Fault::Pass);
@@ -84,7 +85,8 @@ mod serial {
         for call in calls {
             let (took, outcome) = call.await.expect("ended");
             assert!(outcome.expect_err("a black hole").is_retryable());
-            assert!(took < timeout + Duration::from_millis(250), "{took:?}");
+            // The rest is what a busy machine takes to wake eight callers.
+            assert!(took < timeout + Duration::from_secs(1), "{took:?}");
         }
     }
 }
