@@ -31,5 +31,5 @@ if index then
   redis.call('ZADD', index, 'XX', score, mac)
   redis.call('PEXPIRE', index, ttl, 'GT')
 end
-if agenda then redis.call('ZADD', agenda, 'XX', score, head.id .. ' ' .. head.suffix) end
+if agenda then redis.pcall('ZADD', agenda, 'XX', score, head.id .. ' ' .. head.suffix) end
 return {'ok', score}

@@ -73,7 +73,7 @@ local function slide(key, held, now, seen, deadline, idle, absolute, rest)
     call('ZADD', index, 'XX', score, mac)
     call('PEXPIRE', index, ttl, 'GT')
   end
-  if agenda then call('ZADD', agenda, 'XX', score, match(rest, '(%w+ [!-~]+)$')) end
+  if agenda then redis.pcall('ZADD', agenda, 'XX', score, match(rest, '(%w+ [!-~]+)$')) end
   held[2] = head
   return held
 end

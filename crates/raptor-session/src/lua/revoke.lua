@@ -25,5 +25,5 @@ if #untold > 0 then need('ZREM', agenda, untold[1]) end
 if #sessions > 0 then need('UNLINK', sessions[1]) end
 local left = alive - redis.call('ZREM', index, unpack(leave))
 local ended = #sessions > 0 and redis.call('UNLINK', unpack(sessions)) or 0
-if #untold > 0 then redis.call('ZREM', agenda, unpack(untold)) end
+if #untold > 0 then redis.pcall('ZREM', agenda, unpack(untold)) end
 return {'ok', ended, math.max(left, 0)}
