@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Only the benches of this package
     #[arg(short, long)]
     package: Option<String>,
+    /// Run the rivals of bench/peers beside ours instead: a workspace of its own, built on demand
+    #[arg(long, conflicts_with = "package")]
+    peers: bool,
     /// Write docs/benchmarks.md from the JSON of the last complete runs
     #[arg(long, conflicts_with = "filter")]
     publish: bool,
@@ -30,12 +33,28 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench
   cargo xtask bench gcra
+  cargo xtask bench --peers
   cargo xtask bench -p raptor-core --publish";
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let metadata = Metadata::of_workspace()?;
     let mut failed = 0;
-    for package in metadata.packages.iter().filter(|package| package.has_target("bench", None)) {
+    if args.peers {
+        let mut bench = process::cargo();
+        bench.args([
+            "bench",
+            "--locked",
+            "--manifest-path",
+            "bench/peers/Cargo.toml",
+            "--bench",
+            "*",
+        ]);
+        bench.arg("--target-dir").arg(&metadata.target_directory);
+        bench.arg("--").args(&args.filter).current_dir(workspace::root());
+        anyhow::ensure!(process::status(&mut bench)?.success(), "the peers' benches failed");
+    }
+    let packages = metadata.packages.iter().filter(|_| !args.peers);
+    for package in packages.filter(|package| package.has_target("bench", None)) {
         if args.package.as_ref().is_some_and(|only| *only != package.name) {
             continue;
         }

@@ -1,27 +1,31 @@
 //! What a session holds, as it was at the moment of the call.
 
 use bytes::Bytes;
-use raptor_core::{Error, Result};
+use raptor_core::Result;
+use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use ulid::Ulid;
 
+use crate::head::{Head, corrupt, instant};
 use crate::metadata::Metadata;
+use crate::seal::Seals;
 
 /// One live session. Holds no token: who logs it gives nothing away but what the fields' names say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionData {
-    /// A stable id that is no secret: for logs, and for a list of a user's sessions.
+    /// A stable id that is no secret: for logs, and for a list of a user's sessions. A rotation keeps it.
     pub id: Ulid,
-    /// The user.
+    /// The user; empty for an [anonymous](Self::is_anonymous) session, and for no other.
     pub user: String,
-    /// The workspace.
+    /// The workspace; empty for an anonymous session, and for no other.
     pub workspace: String,
     /// The fields.
     pub metadata: Metadata,
     /// When it was created.
     pub created_at: OffsetDateTime,
-    /// When it was last used: this call.
+    /// When it was last used: this call, if it was a use; as exact as
+    /// [`get_session`](crate::SessionService::get_session) says in a list.
     pub last_seen_at: OffsetDateTime,
     /// When it ends unless it is used before: its idle deadline, never past the absolute one.
     pub expires_at: OffsetDateTime,
@@ -32,50 +36,47 @@ pub struct SessionData {
 }
 
 impl SessionData {
-    /// From the hash's fields and values, in turn, and the two times that the script just set.
-    pub(crate) fn decode(fields: Vec<Bytes>, last_seen_ms: i64, deadline_ms: i64) -> Result<Self> {
-        let (mut id, mut user, mut workspace) = (None, None, None);
-        let (mut created_ms, mut absolute_ms, mut revision) = (None, None, None);
+    /// The field of that name, read as `T`; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Codec`](raptor_core::ErrorKind::Codec) when it is of another type or format.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        self.metadata.get(name)
+    }
+
+    /// Whether it is nobody's: begun before a login.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.user.is_empty()
+    }
+
+    /// From the hash, as scripts give it: `h`, the head, then names and values in turn.
+    pub(crate) fn read(held: &[Bytes], mac: &str, seals: &Seals) -> Result<Self> {
+        let head = held.get(1).ok_or_else(corrupt)?;
+        let Head { seen_ms, deadline_ms, revision, origin } = Head::parse(head)?;
         let mut metadata = Metadata::new();
-        let mut fields = fields.into_iter();
-        while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-            match &name[..] {
-                b"id" => id = Ulid::from_string(&text(value)?).ok(),
-                b"u" => user = Some(text(value)?),
-                b"w" => workspace = Some(text(value)?),
-                b"c" => created_ms = text(value)?.parse().ok(),
-                b"x" => absolute_ms = text(value)?.parse().ok(),
-                b"r" => revision = text(value)?.parse().ok(),
-                other => {
-                    if let Some(name) = other.strip_prefix(b"f:") {
-                        let name = text(Bytes::copy_from_slice(name))?;
-                        metadata.insert_stored(name, value.into());
-                    }
-                }
+        let mut seal: &[u8] = &[];
+        for pair in held[2..].chunks_exact(2) {
+            if let Some(name) = pair[0].strip_prefix(b"f:") {
+                let name = std::str::from_utf8(name).map_err(|_| corrupt())?;
+                let plain = seals.open_field(origin.id, name, pair[1].to_vec())?;
+                metadata.insert_stored(name.to_owned(), plain);
+            } else if &pair[0][..] == b"s" {
+                seal = &pair[1];
             }
         }
+        seals.check_origin(mac, &origin, seal)?;
+        let (workspace, user) = origin.owner()?;
         Ok(Self {
-            id: id.ok_or_else(corrupt)?,
-            user: user.ok_or_else(corrupt)?,
-            workspace: workspace.ok_or_else(corrupt)?,
+            id: origin.id,
+            user,
+            workspace,
             metadata,
-            created_at: instant(created_ms.ok_or_else(corrupt)?)?,
-            last_seen_at: instant(last_seen_ms)?,
-            expires_at: instant(deadline_ms)?,
-            absolute_deadline: instant(absolute_ms.ok_or_else(corrupt)?)?,
-            revision: revision.ok_or_else(corrupt)?,
+            created_at: instant(origin.created_ms)?,
+            last_seen_at: instant(seen_ms)?,
+            expires_at: instant(deadline_ms.min(origin.absolute_ms))?,
+            absolute_deadline: instant(origin.absolute_ms)?,
+            revision,
         })
     }
-}
-
-pub(crate) fn corrupt() -> Error {
-    Error::codec("what is stored as this session is no session: another program wrote the key")
-}
-
-fn text(value: Bytes) -> Result<String> {
-    String::from_utf8(value.into()).map_err(|_| corrupt())
-}
-
-fn instant(ms: i64) -> Result<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).map_err(|_| corrupt())
 }

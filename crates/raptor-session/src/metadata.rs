@@ -10,11 +10,11 @@ use raptor_core::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The most fields of one session.
+/// The most fields of one session. What is larger belongs into a cache or a database, by a field's id.
 pub const MAX_FIELDS: usize = 64;
 /// The longest field name, in bytes.
 pub const MAX_FIELD_NAME_BYTES: usize = 128;
-/// The most bytes of all names and values of one session.
+/// The most bytes of all names and values of one session, before encryption.
 pub const MAX_METADATA_BYTES: usize = 64 * 1_024;
 
 /// First byte of a stored value: MessagePack, neither compressed nor encrypted.
@@ -54,22 +54,22 @@ impl Metadata {
         value: &T,
     ) -> Result<Self> {
         let name = name.into();
-        if name.is_empty() || name.len() > MAX_FIELD_NAME_BYTES {
-            return Err(Error::invalid(format!(
-                "a session's field name has {} bytes, expected 1 to {MAX_FIELD_NAME_BYTES}",
-                name.len()
-            )));
-        }
-        let mut stored = vec![PLAIN];
-        // The error may quote the value, so it is not kept as a source.
-        value
-            .serialize(&mut rmp_serde::Serializer::new(&mut stored).with_struct_map())
-            .map_err(|_| Error::invalid("a session's field cannot be written as MessagePack"))?;
-        self.fields.insert(name, stored);
+        checked_name(&name)?;
+        self.fields.insert(name, encode(value)?);
+        self.within_limits()
+    }
+
+    /// These, and those of `other` in their place where both have one.
+    pub(crate) fn overlaid_by(mut self, other: &Self) -> Result<Self> {
+        self.fields.extend(other.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+        self.within_limits()
+    }
+
+    fn within_limits(self) -> Result<Self> {
         if self.fields.len() > MAX_FIELDS {
             return Err(Error::invalid(format!("a session has more than {MAX_FIELDS} fields")));
         }
-        let bytes: usize = self.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = self.bytes();
         if bytes > MAX_METADATA_BYTES {
             return Err(Error::invalid(format!(
                 "a session's fields have {bytes} bytes, more than {MAX_METADATA_BYTES}"
@@ -83,18 +83,17 @@ impl Metadata {
     /// # Errors
     /// [`Codec`](raptor_core::ErrorKind::Codec) when it is of another type or format.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let Some(stored) = self.fields.get(name) else { return Ok(None) };
-        let Some((&PLAIN, value)) = stored.split_first() else {
-            return Err(Error::codec("a session's field is stored in an unknown format"));
-        };
-        rmp_serde::from_slice(value)
-            .map(Some)
-            .map_err(|_| Error::codec("a session's field is not of the type asked for"))
+        self.fields.get(name).map(|stored| decode(stored)).transpose()
     }
 
     /// The names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.keys().map(String::as_str)
+    }
+
+    /// How many bytes its names and values have.
+    pub(crate) fn bytes(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
     /// How many fields there are.
@@ -116,6 +115,34 @@ impl Metadata {
     pub(crate) fn insert_stored(&mut self, name: String, value: Vec<u8>) {
         self.fields.insert(name, value);
     }
+}
+
+pub(crate) fn checked_name(name: &str) -> Result<()> {
+    if (1..=MAX_FIELD_NAME_BYTES).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "a session's field name has {} bytes, expected 1 to {MAX_FIELD_NAME_BYTES}",
+        name.len()
+    )))
+}
+
+/// A value as it is stored in the clear.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    let mut stored = vec![PLAIN];
+    // The error may quote the value, so it is not kept as a source.
+    value
+        .serialize(&mut rmp_serde::Serializer::new(&mut stored).with_struct_map())
+        .map_err(|_| Error::invalid("a session's field cannot be written as MessagePack"))?;
+    Ok(stored)
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(stored: &[u8]) -> Result<T> {
+    let Some((&PLAIN, value)) = stored.split_first() else {
+        return Err(Error::codec("a session's field is stored in an unknown format"));
+    };
+    rmp_serde::from_slice(value)
+        .map_err(|_| Error::codec("a session's field is not of the type asked for"))
 }
 
 impl fmt::Debug for Metadata {

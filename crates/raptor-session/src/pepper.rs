@@ -96,6 +96,12 @@ impl Peppers {
         &self.list[0]
     }
 
+    /// All, the newest first.
+    #[cfg(feature = "tower-sessions")]
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Pepper> {
+        self.list.iter()
+    }
+
     pub(crate) fn by_id(&self, id: &[u8]) -> Option<&Pepper> {
         self.list.iter().find(|pepper| pepper.id.as_bytes() == id)
     }

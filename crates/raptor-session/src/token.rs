@@ -95,7 +95,7 @@ impl fmt::Debug for Presented<'_> {
 }
 
 /// Where a token's session lives: nothing here gives the token back.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) shard: u8,
     /// URL-safe base64 of the MAC, 43 characters.
@@ -117,8 +117,18 @@ impl Address {
             return None;
         }
         let pepper = peppers.by_id(&bytes[HEAD_LEN..])?;
-        Some(Self { shard: bytes[1], mac: URL_SAFE_NO_PAD.encode(pepper.mac(bytes)) })
+        Some(Self::of_mac(bytes[1], &pepper.mac(bytes)))
     }
+
+    pub(crate) fn of_mac(shard: u8, mac: &[u8; 32]) -> Self {
+        Self { shard, mac: URL_SAFE_NO_PAD.encode(mac) }
+    }
+}
+
+/// Whether the text has the form of a MAC.
+pub(crate) fn is_mac(text: &str) -> bool {
+    text.len() == 43
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 #[cfg(test)]

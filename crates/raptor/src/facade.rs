@@ -22,6 +22,9 @@ pub struct Raptor {
     #[cfg(feature = "ratelimit")]
     rate_limits: raptor_ratelimit::RateLimitService,
     /// The first one, whose batches the others share.
+    #[cfg(feature = "session")]
+    sessions: std::sync::Arc<std::sync::OnceLock<raptor_session::SessionService>>,
+    /// As of sessions.
     #[cfg(feature = "ops")]
     usage: std::sync::Arc<std::sync::OnceLock<raptor_ops::usage::UsageService>>,
 }
@@ -33,6 +36,8 @@ impl Raptor {
         Self {
             #[cfg(feature = "ratelimit")]
             rate_limits: raptor_ratelimit::RateLimitService::new(client.clone()),
+            #[cfg(feature = "session")]
+            sessions: std::sync::Arc::default(),
             #[cfg(feature = "ops")]
             usage: std::sync::Arc::default(),
             client,
@@ -70,7 +75,8 @@ impl Raptor {
         &self,
         options: raptor_session::SessionOptions,
     ) -> Result<raptor_session::SessionService> {
-        raptor_session::SessionService::new(self.client.clone(), options)
+        let sessions = raptor_session::SessionService::new(self.client.clone(), options.clone())?;
+        self.sessions.get_or_init(|| sessions).with_options(options)
     }
 
     /// Rate limits.

@@ -1,14 +1,14 @@
 //! The one dependency of a backend on Raptor: its services behind features, re-exported as they are.
 //!
-//! | feature (all on by default) | module | service |
+//! | feature (on by default) | module | service |
 //! | --- | --- | --- |
 //! | – | [`core`] | configuration, client, keys, scripts, errors |
 //! | `session` | `session` | `SessionService` |
 //! | `ratelimit` | `ratelimit` | `RateLimitService` |
 //! | `ops` | `ops` | `UsageService` |
 //!
-//! Off by default: `tower` (`ratelimit::http`, a layer for axum and tonic), `toml`
-//! (`ratelimit::Policies::from_toml`), `driver-redis`.
+//! Off by default: `tower` (sessions over HTTP, and `ratelimit::http`, a layer for axum and tonic), `tower-sessions` (a
+//! store for that crate), `toml` (`ratelimit::Policies::from_toml`), `driver-fred`.
 //!
 //! [`Raptor`] hands out services over one client. What the README says follows.
 #![cfg_attr(

@@ -80,7 +80,28 @@ async fn calls_of_all_that_was_handed_out_ride_together() {
     let calls = script_calls(&server).await;
     assert!(calls < CALLERS / 4, "{CALLERS} checks in {calls} calls");
 
-    // Whatever the options of each.
+    // Sessions, whatever the options of each.
+    let peppers = Peppers::parse("t:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
+    let options = SessionOptions::new(peppers.expect("peppers"));
+    let sessions = raptor.sessions(options.clone()).expect("a service");
+    let token = sessions.create_session("ann", "acme", &Metadata::new()).await.expect("created");
+    let before = script_calls(&server).await;
+    let mut callers = JoinSet::new();
+    for n in 0..CALLERS {
+        let (raptor, options, token) = (raptor.clone(), options.clone(), token.clone());
+        callers.spawn(async move {
+            let sessions = raptor.sessions(options.idle(Duration::from_secs(60 + n)));
+            sessions.expect("a service").get_session(&token).await
+        });
+    }
+    for session in callers.join_all().await {
+        assert!(session.expect("an answer").is_some());
+    }
+    let calls = script_calls(&server).await - before;
+    assert!(calls < CALLERS / 4, "{CALLERS} reads in {calls} calls");
+
+    let calls = script_calls(&server).await;
+    // Usage, alike.
     let mut callers = JoinSet::new();
     for n in 0..CALLERS {
         let raptor = raptor.clone();

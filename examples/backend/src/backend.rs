@@ -13,7 +13,9 @@ use raptor::ops::usage::{
     ModelPrice, PriceBook, Recorded, Ulid, UsageEvent, UsageOptions, UsageService,
 };
 use raptor::ratelimit::{AcquireOptions, Limit, Outcome, RateLimitService, Subject};
-use raptor::session::{Metadata, Peppers, SessionOptions, SessionService, SessionToken};
+use raptor::session::{
+    AtCap, Changes, Metadata, Peppers, SessionOptions, SessionService, SessionToken,
+};
 
 use crate::models::MODELS;
 use crate::tally::{Service, Tally};
@@ -79,7 +81,9 @@ impl Backend {
         let sessions = raptor.sessions(
             SessionOptions::new(random_peppers()?)
                 .idle(Duration::from_secs(12 * 60 * 60))
-                .absolute(Duration::from_secs(7 * 24 * 60 * 60)),
+                .absolute(Duration::from_secs(7 * 24 * 60 * 60))
+                // A phone, a laptop and a few browsers; at one more the oldest is logged out.
+                .cap(5, AtCap::EvictOldest),
         )?;
         let mut prices = PriceBook::new();
         for model in MODELS {
@@ -91,12 +95,29 @@ impl Backend {
         Ok(Self { raptor, sessions, limits, usage, limit, hurry: AtomicBool::new(false) })
     }
 
-    /// A user logs in.
+    /// A visitor looks around, and logs in: whatever was set before the login comes along, its token does not.
     pub(crate) async fn log_in(&self, user: &str, tenant: &str) -> anyhow::Result<SessionToken> {
+        let before = Metadata::new().with("language", "en")?.with("flash", "welcome")?;
+        let visit = || self.sessions.create_anonymous(&before);
+        let visitor = self.insist(visit, |_| {}).await?;
         let metadata = Metadata::new().with("plan", "free")?;
         // A repeat may leave behind a session that nobody knows; it ends by its idle timeout.
-        let login = || self.sessions.create_session(user, tenant, &metadata);
-        Ok(self.insist(login, |_| {}).await?)
+        let login = || self.sessions.promote_session(&visitor, user, tenant, &metadata);
+        let token = self.insist(login, |_| {}).await?;
+        // The login has ended the visit, unless the server was away just then.
+        self.insist(|| self.sessions.delete_session(&visitor), |_| {}).await?;
+
+        // Said once. An answer that was lost is a greeting that was lost.
+        let _ = self.sessions.take_flash::<String>(&token, "flash").await;
+        // Compared with what was read, so that no other request's change is lost.
+        let read = || self.sessions.get_session(&token);
+        if let Some(session) = self.insist(read, |_| {}).await? {
+            let logins = session.get::<u32>("logins")?.unwrap_or(0) + 1;
+            let changes = Changes::new().set("logins", &logins)?;
+            let _ =
+                self.sessions.update_session(&token, changes).if_revision(session.revision).await;
+        }
+        Ok(token)
     }
 
     /// One request, from its arrival to its answer.

@@ -37,6 +37,18 @@ pub(crate) async fn remove_all(
     })
     .await?;
 
+    // Logout everywhere: also what a login left behind whose answer was lost.
+    let names = people.everybody().map(|person| (people.user(person), people.tenant(person)));
+    let everywhere = Arc::clone(backend);
+    spread(names.collect(), width, move |(user, tenant)| {
+        let backend = Arc::clone(&everywhere);
+        async move {
+            let revoke = || async { backend.sessions.revoke_workspace_user(&user, &tenant).await };
+            Ok(backend.insist(revoke, |_| {}).await?)
+        }
+    })
+    .await?;
+
     let limited = Arc::clone(backend);
     spread(users, width, move |user| {
         let backend = Arc::clone(&limited);

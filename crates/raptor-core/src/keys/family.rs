@@ -77,13 +77,13 @@ impl Family {
     pub const SESSION: Self = Self {
         name: "session",
         redis_type: RedisType::Hash,
-        ttl: "the idle timeout, never past the absolute one",
+        ttl: "the idle timeout, never past the absolute one; a pointer at an old token's: its grace, at least 60 s",
         owner: "raptor-session",
         tag: "shard",
         parts: &["mac"],
-        what: "One session, found by the MAC of its token.",
+        what: "One session, found by the MAC of its token; or where an old token leads.",
         layout_version: 1,
-        layout_in: "its field `v`",
+        layout_in: "the first word of its field `h`",
     };
 
     /// The index of one user's sessions, beside them in the same slot.
@@ -95,6 +95,19 @@ impl Family {
         tag: "shard",
         parts: &["workspace", "user"],
         what: "Index of one user's sessions, scored by idle deadline.",
+        layout_version: 1,
+        layout_in: "members `v2`, … of newer ones",
+    };
+
+    /// When which session of a shard ends, for those whose end is to be told.
+    pub const SESSION_ENDED: Self = Self {
+        name: "session~ended",
+        redis_type: RedisType::SortedSet,
+        ttl: "a week after the last absolute deadline in it",
+        owner: "raptor-session",
+        tag: "shard",
+        parts: &[],
+        what: "Agenda of a shard: when which session ends, until its end is acknowledged. Opt-in.",
         layout_version: 1,
         layout_in: "members `v2`, … of newer ones",
     };
@@ -194,6 +207,7 @@ impl Family {
     pub const ALL: &'static [Self] = &[
         Self::SESSION,
         Self::SESSION_USER,
+        Self::SESSION_ENDED,
         Self::RATE,
         Self::RATE_RULINGS,
         Self::RATE_PERMITS,

@@ -1,58 +1,104 @@
--- create: store a new session and enter it into its user's index.
--- KEYS[1] session  hash   v layout, id, u user, w workspace, n index suffix, c created ms, a last seen ms,
---                         i idle ms, x absolute deadline ms, r revision, "f:<name>" fields
--- KEYS[2] index    zset   mac -> idle deadline, ms
+-- create: store a new session and enter it into its user's index, within the user's cap.
+-- KEYS[1] session  hash, see head.lua
+-- KEYS[2] index    zset  mac -> idle deadline, ms; absent for a session of nobody
 -- ARGV[1] now_ms       int, or '' for the server's clock
 -- ARGV[2] idle_ms      int >= 1
 -- ARGV[3] absolute_ms  int >= idle_ms
--- ARGV[4] mac          the member of the index
+-- ARGV[4] created_ms   int, or '' for now: the moment that was sealed
 -- ARGV[5] id           the session's stable id
--- ARGV[6] user
--- ARGV[7] workspace
--- ARGV[8] suffix       what follows "…session~user:{shard}" in the name of KEYS[2]
--- ARGV[9..] field, value, ...   names with their "f:"
--- returns {"ok"} | {"dup", id, user, workspace} of the session that is there already
---       | {"layout"} of the index
+-- ARGV[6] suffix       what follows "…session~user:{shard}" in the name of KEYS[2], or '-'
+-- ARGV[7] flags        'e' or '-'
+-- ARGV[8] cap          int >= 1, or 0 for none
+-- ARGV[9] at_cap       'evict' or 'reject'
+-- ARGV[10] bytes       of all fields
+-- ARGV[11] keep_ms     how long an end is told after it
+-- ARGV[12] seal        or ''
+-- ARGV[13..] field, value, ...   names with their "f:"
+-- returns {"ok", evicted} | {"dup", id, suffix} of the session that is there already | {"full", alive} | {"again"}: so
+--         many were evicted that it is to be called again | {"late"}: its end has come | a status of head.lua
 
-local LAYOUT = '1'
-local NEWER = 'v2' -- a member of every index of a newer layout
-local PRUNE = 64
+local EVICT = 256
 local session, index = KEYS[1], KEYS[2]
-local idle, absolute, mac = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local idle, absolute, mac = tonumber(ARGV[2]), tonumber(ARGV[3]), mac_of(KEYS[1])
+local cap, suffix = tonumber(ARGV[8]), ARGV[6]
+local now, fraction = clock(ARGV[1])
+local created = tonumber(ARGV[4]) or now
+local head = {
+  seen = now, deadline = math.min(now + idle, created + absolute), idle = idle, absolute = created + absolute,
+  revision = 1, bytes = tonumber(ARGV[10]), created = int(created), flags = ARGV[7], id = ARGV[5], suffix = suffix,
+}
+local ttl = int(head.deadline - now)
+local agenda = head.flags == 'e' and agenda_of(session)
 
-local function int(n)
-  return string.format('%.0f', n)
+local held = redis.call('HMGET', session, 'h', '>')
+if held[1] or held[2] or redis.call('EXISTS', session) == 1 then
+  local other = held[1] and parse(held[1]) or {}
+  return {'dup', other.id or '', other.suffix or ''}
+end
+if head.deadline <= now then return {'late'} end
+
+-- Who leaves the index: the ended, those that are gone, and as many of the oldest as the cap wants.
+local leave, victims, told = {}, {}, {}
+if index then
+  if redis.call('ZMSCORE', index, NEWER)[1] then return {'layout'} end
+  leave = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))
+  local alive = cap > 0 and redis.call('ZCOUNT', index, '(' .. int(now), '+inf') or -1
+  if alive >= cap then
+    local gone, there = {}, {}
+    for _, other in ipairs(redis.call('ZRANGEBYSCORE', index, '(' .. int(now), '+inf', 'LIMIT', '0', int(EVICT))) do
+      local key = string.sub(session, 1, -44) .. other
+      local text = redis.call('HGET', key, 'h')
+      if text then there[#there + 1] = {mac = other, key = key, head = parse(text)} else gone[#gone + 1] = other end
+    end
+    alive = alive - #gone
+    if alive >= cap and ARGV[9] == 'reject' then return {'full', int(alive)} end
+    for _, other in ipairs(gone) do leave[#leave + 1] = other end
+    for i = 1, math.min(#there, alive - cap + 1) do
+      victims[i] = there[i].key
+      leave[#leave + 1] = there[i].mac
+      local its = there[i].head
+      if its and its.flags == 'e' then
+        told[#told + 1] = int(now)
+        told[#told + 1] = its.id .. ' ' .. its.suffix
+      end
+    end
+    if alive - #victims >= cap then head = nil end
+  end
+  need('ZADD', index, ttl, mac)
+  need('PEXPIRE', index, ttl)
+  if #leave > 0 then need('ZREM', index, leave[1]) end
+end
+need('PEXPIRE', session, ttl)
+if #victims > 0 then need('UNLINK', victims[1]) end
+if agenda or #told > 0 then
+  need('ZADD', agenda_of(session), '0', mac)
+  need('PEXPIRE', agenda_of(session), ttl)
+  need('ZRANGEBYSCORE', agenda_of(session), '-inf', '0')
+  need('ZREM', agenda_of(session), mac)
 end
 
--- Raises what an ACL forbids of a later step before the first write. Not every server can be asked.
-local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then redis.call(...) end
+-- First what a server without memory refuses.
+if head then
+  redis.call('HSET', session, 'h', text_of(head), unpack(ARGV, 13))
+  if ARGV[12] ~= '' then redis.call('HSET', session, 's', ARGV[12]) end
+  redis.call('PEXPIRE', session, ttl)
 end
-
-local now = tonumber(ARGV[1])
-if not now then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
+if #leave > 0 then redis.call('ZREM', index, unpack(leave)) end
+if #victims > 0 then redis.call('UNLINK', unpack(victims)) end
+if #told > 0 then redis.call('ZADD', agenda_of(session), 'XX', unpack(told)) end
+if not head then return {'again'} end
+if index then
+  -- The fraction keeps those in order that begin within one millisecond.
+  redis.call('ZADD', index, string.format('%.3f', head.deadline + fraction / 1000), mac)
+  -- Relative to `now`, so that a test's clock works too; never shortens another session's stay.
+  if redis.call('PEXPIRE', index, ttl, 'NX') == 0 then redis.call('PEXPIRE', index, ttl, 'GT') end
 end
-
-if redis.call('EXISTS', session) == 1 then
-  local held = redis.call('HMGET', session, 'id', 'u', 'w')
-  return {'dup', held[1] or '', held[2] or '', held[3] or ''}
+if agenda then
+  local keep = tonumber(ARGV[11])
+  local stale = redis.call('ZRANGEBYSCORE', agenda, '-inf', int(now - keep), 'LIMIT', '0', int(PRUNE))
+  if #stale > 0 then redis.call('ZREM', agenda, unpack(stale)) end
+  redis.call('ZADD', agenda, int(head.deadline), head.id .. ' ' .. suffix)
+  local stay = int(absolute + keep)
+  if redis.call('PEXPIRE', agenda, stay, 'NX') == 0 then redis.call('PEXPIRE', agenda, stay, 'GT') end
 end
-if redis.call('ZMSCORE', index, NEWER)[1] then return {'layout'} end
-local ended = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))
-
-local ttl = math.min(idle, absolute)
-need('PEXPIRE', session, int(ttl))
-need('ZADD', index, int(now + ttl), mac)
-need('PTTL', index)
-if #ended > 0 then need('ZREM', index, ended[1]) end
-
-redis.call('HSET', session, 'v', LAYOUT, 'id', ARGV[5], 'u', ARGV[6], 'w', ARGV[7], 'n', ARGV[8],
-  'c', int(now), 'a', int(now), 'i', int(idle), 'x', int(now + absolute), 'r', '1', unpack(ARGV, 9))
-redis.call('PEXPIRE', session, int(ttl))
-if #ended > 0 then redis.call('ZREM', index, unpack(ended)) end
-redis.call('ZADD', index, int(now + ttl), mac)
--- Relative to `now`, so that a test's clock works too; never shortens another session's stay.
-if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, int(ttl)) end
-return {'ok'}
+return {'ok', #victims}

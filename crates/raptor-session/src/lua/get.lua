@@ -1,76 +1,138 @@
--- get: read a session and slide its idle deadline, in the hash, its TTL and its user's index.
--- Creates no key: a session that is gone stays gone (ZADD XX, and HSET only after the read found it).
+-- get: read sessions and slide their idle deadlines, in the hash, its TTL, its user's index and the agenda.
+-- Creates no key: a session that is gone stays gone. Slides only when the deadline moves by a 64th of the idle timeout
+-- or by a second: what is read more often is only read.
+-- Leaves what has ended in the index to the next login or list: no more is there than once lived together.
 -- Does not slide a session that the index does not list: none may outlive what its user's index says of it.
 -- So it is, for the moment, while a cluster moves the slot and has the index at the other owner: the index is no
 -- declared key, so the server runs the script, and finds the index either missing or "non local".
--- KEYS[1] session  hash, see create.lua
--- ARGV[1] now_ms       int, or '' for the server's clock
--- ARGV[2] index_head   "…session~user:{shard}": with the hash's own suffix it names the user's index, which a
---                      token cannot know; the same slot by the hash tag, and no other family whatever is stored
--- ARGV[3] mac          the member of the index
--- returns {"ok", last_seen_ms, deadline_ms, {field, value, ...}} | {"none"} | {"layout", version} | {"corrupt"}
---         or ZMSCORE's own error, nothing written
+-- It stands alone, for it is the hot one; the layout is in head.lua.
+-- KEYS[i] session  hash
+-- ARGV[i] now_ms   int, or '' for the server's clock
+-- returns {"ok", server_now_ms, session...}, each {"h", head, field, value, ...} | {"none"} | {"layout"} | {"corrupt"}
+--         | {"moved", mac, readable_until_ms, now_ms, seal} | {"refused", message}, nothing written
 
-local LAYOUT = 1
-local NEWER = 'v2' -- a member of every index of a newer layout
-local PRUNE = 64
-local session, index_head, mac = KEYS[1], ARGV[2], ARGV[3]
+local LAYOUT = '1'
+local NEWER = 'v2'
+local call, match, sub, max, min = redis.call, string.match, string.sub, math.max, math.min
+local server_now
 
 local function int(n)
   return string.format('%.0f', n)
 end
 
 -- Raises what an ACL forbids of a later step before the first write. Not every server can be asked.
+local allowed = redis.acl_check_cmd
 local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then redis.call(...) end
+  if allowed and not allowed(...) then call(...) end
 end
 
-local now = tonumber(ARGV[1])
-if not now then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
+local function clock(pinned)
+  if pinned ~= '' then return tonumber(pinned) end
+  if not server_now then
+    local t = call('TIME')
+    server_now = t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+  return server_now
 end
 
-local held = redis.call('HMGET', session, 'v', 'a', 'i', 'x', 'n')
-local version = held[1]
-if not version then
-  return {redis.call('EXISTS', session) == 1 and 'corrupt' or 'none'}
+-- A hash that does not begin with its head: something else, or another encoding's order.
+local function reorder(held)
+  local moved = {}
+  for i = 1, #held, 2 do
+    if held[i] == 'h' then
+      held[1], held[2], held[i], held[i + 1] = held[i], held[i + 1], held[1], held[2]
+      return
+    end
+    moved[held[i]] = held[i + 1]
+  end
+  return moved
 end
-if not tonumber(version) then return {'corrupt'} end
-if tonumber(version) > LAYOUT then return {'layout', version} end
-local seen, idle, absolute, suffix = tonumber(held[2]), tonumber(held[3]), tonumber(held[4]), held[5]
-if not (seen and idle and absolute and suffix) then return {'corrupt'} end
 
--- Before the first write, for the index may have another type.
-local index = index_head .. suffix
-local scores = redis.pcall('ZMSCORE', index, mac, NEWER)
-if scores.err and not scores.err:find('non local key', 1, true) then return scores end
-local listed, newer = scores[1], scores[2]
-if newer then return {'layout', NEWER} end
+local function slide(key, held, now, seen, deadline, idle, absolute, rest)
+  local flags, suffix = match(rest, '^%d+ %d+ %d+ ([-e]) %w+ ([!-~]+)$')
+  if not flags then return {'corrupt'} end
+  local mac, tag = sub(key, -43), sub(key, -51, -45)
+  local index = suffix ~= '-' and sub(key, 1, -52) .. '~user' .. tag .. suffix
+  if index then
+    -- Before the first write, for the index may have another type.
+    local scores = redis.pcall('ZMSCORE', index, mac, NEWER)
+    if scores.err and not scores.err:find('non local key', 1, true) then error(scores) end
+    if scores[2] then return {'layout'} end
+    if not scores[1] then return held end
+  end
+  deadline = max(deadline, min(now + idle, absolute))
+  local ttl, score = int(deadline - now), int(deadline)
+  local head = LAYOUT .. ' ' .. int(now) .. ' ' .. score .. ' ' .. int(idle) .. ' ' .. int(absolute) .. ' ' .. rest
+  local agenda = flags == 'e' and sub(key, 1, -52) .. '~ended' .. tag
+  need('PEXPIRE', key, ttl)
+  if index then need('ZADD', index, 'XX', score, mac) end
+  if agenda then need('ZADD', agenda, 'XX', score, mac) end
+  call('HSET', key, 'h', head)
+  call('PEXPIRE', key, ttl)
+  if index then
+    call('ZADD', index, 'XX', score, mac)
+    call('PEXPIRE', index, ttl, 'GT')
+  end
+  if agenda then redis.pcall('ZADD', agenda, 'XX', score, match(rest, '(%w+ [!-~]+)$')) end
+  held[2] = head
+  return held
+end
 
-if now >= math.min(seen + idle, absolute) then
-  if listed then need('ZREM', index, mac) end
-  redis.call('UNLINK', session)
-  if listed then redis.call('ZREM', index, mac) end
+local function finish(key, rest)
+  local suffix = match(rest, '([!-~]+)$')
+  local mac = sub(key, -43)
+  local index = suffix and suffix ~= '-' and sub(key, 1, -52) .. '~user' .. sub(key, -51, -45) .. suffix
+  local scores = index and redis.pcall('ZMSCORE', index, mac, NEWER) or {}
+  if scores.err and not scores.err:find('non local key', 1, true) then error(scores) end
+  if scores[2] then return {'layout'} end
+  local is_listed = scores[1]
+  if is_listed then need('ZREM', index, mac) end
+  call('UNLINK', key)
+  if is_listed then call('ZREM', index, mac) end
   return {'none'}
 end
 
-local deadline = math.min(seen + idle, absolute)
-seen = math.max(seen, now) -- a server's clock may step back
-if listed then
-  deadline = math.min(seen + idle, absolute)
-  local ttl = math.max(deadline - now, 1)
-  need('PEXPIRE', session, int(ttl))
-  need('ZADD', index, 'XX', int(deadline), mac)
-  need('ZRANGEBYSCORE', index, '-inf', int(now))
-  need('ZREM', index, mac)
-  need('PTTL', index)
-  need('HGETALL', session)
-  redis.call('HSET', session, 'a', int(seen))
-  redis.call('PEXPIRE', session, int(ttl))
-  redis.call('ZADD', index, 'XX', int(deadline), mac)
-  local ended = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))
-  if #ended > 0 then redis.call('ZREM', index, unpack(ended)) end
-  if redis.call('PTTL', index) < ttl then redis.call('PEXPIRE', index, int(ttl)) end
+local function read(key, pinned)
+  local held = call('HGETALL', key)
+  local name = held[1]
+  if not name then return {'none'} end
+  local now = clock(pinned)
+  if name ~= 'h' then
+    local other = reorder(held)
+    if other then
+      if not other['>'] then return {'corrupt'} end
+      return {'moved', other['>'], other.g or '0', int(now), other.s or ''}
+    end
+  end
+  local version, seen, deadline, idle, absolute, rest = match(held[2], '^(%d+) (%d+) (%d+) (%d+) (%d+) (.+)$')
+  if version ~= LAYOUT then
+    local other = match(held[2], '^(%d+) ')
+    return {other and tonumber(other) > tonumber(LAYOUT) and 'layout' or 'corrupt'}
+  end
+  seen, deadline, idle = tonumber(seen), tonumber(deadline), tonumber(idle)
+  if now >= deadline then return finish(key, rest) end
+  absolute = tonumber(absolute)
+  -- Never back: a server's clock may. And not where the deadline has reached the absolute one.
+  if now - seen >= min(1000, idle / 64) and now > seen and deadline < absolute then
+    return slide(key, held, now, seen, deadline, idle, absolute, rest)
+  end
+  return held
 end
-return {'ok', int(seen), int(deadline), redis.call('HGETALL', session)}
+
+local reply = {'ok', 0}
+if not KEYS[2] then
+  reply[3] = read(KEYS[1], ARGV[1])
+else
+  -- What one is refused for is not the others' business.
+  for i = 1, #KEYS do
+    local ran, one = pcall(read, KEYS[i], ARGV[i])
+    if not ran then
+      local why = type(one) == 'table' and one.err or tostring(one)
+      if not (why:find('NOPERM', 1, true) or why:find('WRONGTYPE', 1, true)) then error(one) end
+      one = {'refused', why}
+    end
+    reply[i + 2] = one
+  end
+end
+reply[2] = int(server_now or 0)
+return reply

@@ -83,8 +83,54 @@ async fn the_servers_clock_and_the_keys_ttl_agree() {
         let at_ms = f.int(redis::cmd("PEXPIRETIME").arg(key)).await;
         assert!((at_ms - expires_ms).abs() <= 50, "{pattern}: {}", at_ms - expires_ms);
     }
-    assert_eq!(session.expires_at - session.last_seen_at, Duration::seconds(60));
+    assert_eq!(session.expires_at - session.created_at, Duration::seconds(60));
     assert_eq!(session.absolute_deadline - session.created_at, Duration::seconds(90));
+}
+
+/// A slide is written when it moves the deadline by a 64th of the idle timeout or a second: never later than the idle
+/// timeout, and earlier by less than that.
+#[tokio::test]
+async fn a_slide_that_is_not_worth_a_write_is_none() {
+    let f = Fixture::start().await;
+    for (idle_ms, worth_ms) in [(6_400, 100), (2 * MINUTE_MS as i64, 1_000)] {
+        let sessions = f.with(options(idle_ms as u64, 5 * MINUTE_MS));
+        let token = create(&sessions.pinned_at(NOW), "ann").await;
+        let at = |ms| NOW + Duration::milliseconds(ms);
+        let read = async |ms| {
+            let session = sessions.pinned_at(at(ms)).get_session(&token).await;
+            session.expect("an answer").expect("alive")
+        };
+        let before = f.dump().await;
+        let session = read(worth_ms - 1).await;
+        assert_eq!((session.last_seen_at, session.expires_at), (at(worth_ms - 1), at(idle_ms)));
+        assert_eq!(f.dump().await, before, "nothing was written");
+        assert_eq!(read(worth_ms).await.expires_at, at(worth_ms + idle_ms));
+        assert!(f.dump().await != before);
+    }
+}
+
+#[tokio::test]
+async fn extend_puts_off_the_end_once_never_back_and_never_past_the_absolute_deadline() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(2 * MINUTE_MS, 10 * MINUTE_MS));
+    let token = create(&sessions.pinned_at(NOW), "ann").await;
+    let at = |minutes| NOW + Duration::minutes(minutes);
+    let extend = async |minute, by_minutes| {
+        let by = std::time::Duration::from_secs(60 * by_minutes);
+        sessions.pinned_at(at(minute)).extend_session(&token, by).await.expect("an answer")
+    };
+    assert_eq!(extend(0, 5).await, Some(at(5)));
+    assert_eq!(extend(1, 1).await, Some(at(5)), "never back");
+    assert!(is_alive(&sessions.pinned_at(at(4)), &token).await);
+    let session = sessions.pinned_at(at(4)).get_session(&token).await.expect("an answer");
+    assert_eq!(session.expect("alive").expires_at, at(6), "slides on");
+    assert_eq!(extend(5, u64::from(u32::MAX)).await, Some(at(10)));
+    let session = sessions.pinned_at(at(9)).get_session(&token).await.expect("an answer");
+    assert_eq!(session.expect("alive").expires_at, at(10));
+    assert_eq!(extend(10, 5).await, None, "it has ended");
+    assert!(!is_alive(&sessions.pinned_at(at(10)), &token).await);
+    let none = sessions.extend_session(&token, std::time::Duration::ZERO).await;
+    assert_eq!(none.expect_err("refused").kind(), ErrorKind::InvalidInput);
 }
 
 #[tokio::test]

@@ -1,24 +1,8 @@
 //! Acceptance 10: malformed, truncated, foreign or 10 MB tokens → `None`, and no call for what cannot be a token.
 
-use raptor_session::{Peppers, SessionOptions};
-use raptor_testkit::redis;
+use raptor_session::{MAX_GRACE, Metadata, Peppers, SessionOptions, Updated};
 
-use crate::support::{Fixture, create};
-
-/// Script calls that the servers have seen.
-async fn calls(f: &Fixture) -> u64 {
-    let info = redis::cmd("INFO").arg("commandstats").clone();
-    let infos: Vec<String> = f.backend.query_all(&info).await.expect("infos");
-    let count = |line: &str| -> Option<u64> {
-        let rest = line.strip_prefix("cmdstat_")?;
-        let (name, rest) = rest.split_once(":calls=")?;
-        if !name.starts_with("eval") && !["hmget", "hget", "exists"].contains(&name) {
-            return None;
-        }
-        rest.split_once(',')?.0.parse().ok()
-    };
-    infos.iter().flat_map(|info| info.lines()).filter_map(|line| count(line.trim())).sum()
-}
+use crate::support::{Fixture, create, script_calls};
 
 #[tokio::test]
 async fn what_cannot_be_a_token_costs_no_call() {
@@ -40,14 +24,19 @@ async fn what_cannot_be_a_token_costs_no_call() {
         genuine.repeat(200_000),
         foreign.expose().to_owned(),
     ]);
-    let before = calls(&f).await;
+    let before = script_calls(&f).await;
     for text in &bad {
         assert_eq!(f.sessions.get_session(text).await.expect("an answer"), None);
         assert!(!f.sessions.delete_session(text).await.expect("an answer"));
+        let update = f.sessions.update_session(text, Metadata::new().with("n", &1).expect("one"));
+        assert_eq!(update.await.expect("an answer"), Updated::Gone);
+        assert_eq!(f.sessions.extend_session(text, MAX_GRACE).await.expect("an answer"), None);
+        assert!(f.sessions.rotate_session(text).await.expect("an answer").is_none());
+        assert_eq!(f.sessions.take_flash::<u8>(text, "n").await.expect("an answer"), None);
     }
-    assert_eq!(calls(&f).await, before);
+    assert_eq!(script_calls(&f).await, before);
     assert!(f.sessions.get_session(&genuine).await.expect("an answer").is_some());
-    assert!(calls(&f).await > before, "the count sees calls");
+    assert!(script_calls(&f).await > before, "the count sees calls");
 }
 
 #[tokio::test]

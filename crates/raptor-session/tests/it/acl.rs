@@ -2,7 +2,7 @@
 //! ends in a typed error and has written nothing.
 
 use raptor_core::{ErrorKind, RedisClient, Result};
-use raptor_session::{Metadata, SessionService, SessionToken};
+use raptor_session::{AtCap, Changes, Metadata, SessionOptions, SessionService, SessionToken};
 use raptor_testkit::{AclRule, Backend, redis};
 use time::Duration;
 
@@ -11,24 +11,71 @@ use crate::support::{NOW, config, create, options};
 const DOCUMENT: &str = include_str!("../../../../docs/acl.md");
 
 /// Each with a part of the scripts that the others do not reach.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Login,
     LoginThatPrunes,
+    LoginThatEvicts,
+    LoginToBeTold,
+    LoginOfNobody,
     Read,
-    ReadThatPrunes,
+    ReadOfAnother,
+    ReadThatSlides,
+
     ReadOfEnded,
     ReadOfNone,
+    Extend,
+    ExtendToBeTold,
+    Update,
+    UpdateThatRemoves,
+    TakeFlash,
+    Rotate,
+    RotateAgain,
+    List,
+    ListThatPrunes,
+    Revoke,
+    RevokeToBeTold,
+    TellEnded,
+    Acknowledge,
     Logout,
+    LogoutToBeTold,
     LogoutOfNone,
 }
 
-use Operation::{
-    Login, LoginThatPrunes, Logout, LogoutOfNone, Read, ReadOfEnded, ReadOfNone, ReadThatPrunes,
-};
+use Operation::*;
 
-const ALL: [Operation; 8] =
-    [Login, LoginThatPrunes, Read, ReadThatPrunes, ReadOfEnded, ReadOfNone, Logout, LogoutOfNone];
+const ALL: [Operation; 26] = [
+    Login,
+    LoginThatPrunes,
+    LoginThatEvicts,
+    LoginToBeTold,
+    LoginOfNobody,
+    Read,
+    ReadOfAnother,
+    ReadThatSlides,
+    ReadOfEnded,
+    ReadOfNone,
+    Extend,
+    ExtendToBeTold,
+    Update,
+    UpdateThatRemoves,
+    TakeFlash,
+    Rotate,
+    RotateAgain,
+    List,
+    ListThatPrunes,
+    Revoke,
+    RevokeToBeTold,
+    TellEnded,
+    Acknowledge,
+    Logout,
+    LogoutToBeTold,
+    LogoutOfNone,
+];
+
+/// Those that leave everything as it is.
+const READS: [Operation; 7] =
+    [Read, ReadOfAnother, ReadOfNone, LogoutOfNone, List, TellEnded, RotateAgain];
 
 struct Fixture {
     backend: Backend,
@@ -64,23 +111,32 @@ impl Fixture {
     async fn prepare(&self, operation: Operation) -> SessionToken {
         self.run(&redis::cmd("FLUSHALL")).await;
         let at_start = self.admin.pinned_at(NOW);
+        let told = self.admin.with_options(told()).expect("a service").pinned_at(NOW);
+        let fields = Metadata::new().with("flash", &1).expect("a field");
         let token = match operation {
-            Login | Read | ReadOfNone | Logout | LogoutOfNone => create(&self.admin, "ann").await,
-            LoginThatPrunes | ReadOfEnded => create(&at_start, "ann").await,
-            ReadThatPrunes => {
-                create(&at_start, "ann").await;
-                create(&self.admin.pinned_at(NOW + Duration::seconds(110)), "ann").await
+            LoginThatPrunes | ReadOfEnded | ReadThatSlides | Extend | ListThatPrunes
+            | LoginThatEvicts | List | Read => create(&at_start, "ann").await,
+            LoginToBeTold | ExtendToBeTold | RevokeToBeTold | LogoutToBeTold | TellEnded
+            | Acknowledge => create(&told, "ann").await,
+            Update | UpdateThatRemoves | TakeFlash => {
+                at_start.create_session("ann", "acme", &fields).await.expect("a session")
             }
+            _ => create(&self.admin, "ann").await,
         };
         if matches!(operation, ReadOfNone | LogoutOfNone) {
             assert!(self.admin.delete_session(&token).await.expect("an answer"));
+        }
+        if operation == ReadOfAnother || operation == RotateAgain {
+            let hour = std::time::Duration::from_secs(3_600);
+            self.admin.rotate_session(&token).grace(hour).await.expect("rotated");
         }
         self.run(redis::cmd("SCRIPT").arg("FLUSH")).await;
         token
     }
 
     async fn act(&self, operation: Operation, token: &SessionToken) -> Result<()> {
-        let later = |seconds| self.limited.pinned_at(NOW + Duration::seconds(seconds));
+        let service = &self.limited;
+        let later = |seconds| service.pinned_at(NOW + Duration::seconds(seconds));
         let login = async |sessions: &SessionService| {
             sessions.create_session("ann", "acme", &Metadata::new()).await.map(drop)
         };
@@ -89,17 +145,67 @@ impl Fixture {
             assert_eq!(session.is_some(), is_there, "{operation:?}");
             Ok(())
         };
+        let update = async |changes: Result<Changes>| {
+            let updated = later(1).update_session(token, changes?).await?;
+            assert!(updated.is_done());
+            Ok(())
+        };
+        let hour = std::time::Duration::from_secs(3_600);
         match operation {
-            Login => login(&self.limited).await,
+            Login => login(service).await,
             LoginThatPrunes => login(&later(600)).await,
-            Read => read(&self.limited, true).await,
-            ReadThatPrunes => read(&later(130), true).await,
+            LoginThatEvicts => {
+                let capped = options(120_000, 3_600_000).cap(1, AtCap::EvictOldest);
+                login(&service.with_options(capped)?.pinned_at(NOW)).await
+            }
+            LoginToBeTold => {
+                // So late that the first one's end is told no longer.
+                let at = NOW + Duration::days(30);
+                login(&service.with_options(told())?.pinned_at(at)).await
+            }
+            LoginOfNobody => service.create_anonymous(&Metadata::new()).await.map(drop),
+            Read => read(&later(0), true).await,
+            ReadOfAnother => read(service, true).await,
+            ReadThatSlides => read(&later(60), true).await,
             ReadOfEnded => read(&later(130), false).await,
-            ReadOfNone => read(&self.limited, false).await,
-            Logout => self.limited.delete_session(token).await.map(|deleted| assert!(deleted)),
-            LogoutOfNone => self.limited.delete_session(token).await.map(|left| assert!(!left)),
+            ReadOfNone => read(service, false).await,
+            Extend | ExtendToBeTold => later(1).extend_session(token, hour).await.map(drop),
+            Update => update(Changes::new().set("n", &1)).await,
+            UpdateThatRemoves => update(Changes::new().remove("flash")).await,
+            TakeFlash => {
+                let taken = later(1).take_flash::<u8>(token, "flash").await?;
+                assert_eq!(taken, Some(1));
+                Ok(())
+            }
+            Rotate => service.rotate_session(token).await.map(|token| assert!(token.is_some())),
+            RotateAgain => {
+                service.rotate_session(token).await.map(|token| assert!(token.is_none()))
+            }
+            List => later(0).list_sessions("ann", "acme", 10, None).await.map(drop),
+            ListThatPrunes => later(130).list_sessions("ann", "acme", 10, None).await.map(drop),
+            Revoke | RevokeToBeTold => {
+                let ended = service.revoke_workspace_user("ann", "acme").await?;
+                assert_eq!(ended, 1);
+                Ok(())
+            }
+            // The shard of ann in acme.
+            TellEnded => later(130).ended_sessions(66, 10).await.map(drop),
+            Acknowledge => {
+                let ended = self.admin.pinned_at(NOW + Duration::hours(2));
+                let ended = ended.ended_sessions(66, 10).await.expect("an answer");
+                assert_eq!(ended.len(), 1);
+                service.acknowledge_ended(&ended).await
+            }
+            Logout => service.delete_session(token).await.map(|deleted| assert!(deleted)),
+            LogoutToBeTold => later(1).delete_session(token).await.map(|left| assert!(left)),
+            LogoutOfNone => service.delete_session(token).await.map(|left| assert!(!left)),
         }
     }
+}
+
+/// Sessions whose end is told.
+fn told() -> SessionOptions {
+    options(120_000, 3_600_000).expiry_events()
 }
 
 #[tokio::test]
@@ -109,7 +215,7 @@ async fn the_documented_rule_is_enough() {
         let token = f.prepare(operation).await;
         let before = f.backend.snapshot().await.expect("a snapshot");
         f.act(operation, &token).await.unwrap_or_else(|error| panic!("{operation:?}: {error}"));
-        let writes = !matches!(operation, ReadOfNone | LogoutOfNone);
+        let writes = !READS.contains(&operation);
         let after = f.backend.snapshot().await.expect("a snapshot");
         assert_eq!(after != before, writes, "{operation:?}");
     }
@@ -130,7 +236,7 @@ async fn one_word_less_is_a_typed_error_and_nothing_is_written() {
                 missed += 1;
                 assert_eq!(error.kind(), ErrorKind::Auth, "{operation:?} without {word}: {error}");
                 assert!(after == before, "{operation:?} without {word} has written");
-            } else if matches!(operation, Logout | ReadOfEnded) {
+            } else if matches!(operation, Logout | LogoutToBeTold | ReadOfEnded | Revoke) {
                 assert!(after.is_empty(), "{operation:?} without {word} left something behind");
             }
         }

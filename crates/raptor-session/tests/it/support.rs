@@ -66,15 +66,36 @@ impl Fixture {
         keys
     }
 
-    /// Every key with its DUMP: equal before and after means that nothing was written.
+    /// Every key with what it holds: equal before and after means that nothing was written. A hash in the order of its
+    /// fields, for the server changes the one in which it keeps them.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Vec<u8>> {
         let mut dump = BTreeMap::new();
         for key in self.keys("*").await {
-            let value = self.backend.query(redis::cmd("DUMP").arg(&key)).await.expect("a value");
+            let kind: String =
+                self.backend.query(redis::cmd("TYPE").arg(&key)).await.expect("a type");
+            let value = if kind == "hash" {
+                let fields: BTreeMap<Vec<u8>, Vec<u8>> =
+                    self.backend.query(redis::cmd("HGETALL").arg(&key)).await.expect("a hash");
+                fields.into_iter().flat_map(|(name, value)| [name, value].concat()).collect()
+            } else {
+                self.backend.query(redis::cmd("DUMP").arg(&key)).await.expect("a value")
+            };
             dump.insert(key, value);
         }
         dump
     }
+}
+
+/// Script calls that the servers have seen.
+pub(crate) async fn script_calls(f: &Fixture) -> u64 {
+    let info = redis::cmd("INFO").arg("commandstats").clone();
+    let infos: Vec<String> = f.backend.query_all(&info).await.expect("infos");
+    let count = |line: &str| -> Option<u64> {
+        let rest = line.strip_prefix("cmdstat_eval")?;
+        let (_, rest) = rest.split_once(":calls=")?;
+        rest.split_once(',')?.0.parse().ok()
+    };
+    infos.iter().flat_map(|info| info.lines()).filter_map(|line| count(line.trim())).sum()
 }
 
 pub(crate) async fn create(sessions: &SessionService, user: &str) -> SessionToken {

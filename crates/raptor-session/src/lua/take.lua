@@ -1,0 +1,17 @@
+-- take: read a field of a session and remove it, in one step.
+-- KEYS[1] session  hash, see head.lua
+-- ARGV[1] now_ms   int, or '' for the server's clock
+-- ARGV[2] field    with its "f:"
+-- returns {"ok", id, value} | {"absent"} | a status of head.lua
+
+local session, field = KEYS[1], ARGV[2]
+local now = clock(ARGV[1])
+local head, status = load(session, now)
+if not head then return status end
+local value = redis.call('HMGET', session, field)[1]
+if not value then return {'absent'} end
+head.revision, head.bytes = head.revision + 1, math.max(head.bytes - #field - #value, 0)
+need('HDEL', session, field)
+redis.call('HSET', session, 'h', text_of(head))
+redis.call('HDEL', session, field)
+return {'ok', head.id, value}

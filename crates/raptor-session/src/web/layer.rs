@@ -1,0 +1,85 @@
+//! The layer: gives each request a handle of its session, and its response the cookie that changed.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::header::{CACHE_CONTROL, SET_COOKIE};
+use http::{HeaderValue, Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::cookie::CookiePolicy;
+use super::handle::SessionHandle;
+use crate::service::SessionService;
+
+/// Puts a [`SessionHandle`] into each request. Makes no call by itself.
+#[derive(Clone, Debug)]
+pub struct SessionLayer {
+    service: SessionService,
+    policy: CookiePolicy,
+}
+
+impl SessionLayer {
+    /// Sessions of this service, with the default cookie.
+    #[must_use]
+    pub fn new(service: SessionService) -> Self {
+        Self { service, policy: CookiePolicy::default() }
+    }
+
+    /// With another cookie.
+    #[must_use]
+    pub fn cookie(mut self, policy: CookiePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+}
+
+impl<S> Layer<S> for SessionLayer {
+    type Service = SessionMiddleware<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        SessionMiddleware { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind a [`SessionLayer`].
+#[derive(Clone, Debug)]
+pub struct SessionMiddleware<S> {
+    inner: S,
+    layer: SessionLayer,
+}
+
+/// The response to come.
+pub type SessionFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+impl<S, B, R> Service<Request<B>> for SessionMiddleware<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = SessionFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let SessionLayer { service, policy } = &self.layer;
+        let token = policy.read(request.headers());
+        let handle = SessionHandle::new(service.clone(), policy.clone(), token);
+        request.extensions_mut().insert(handle.clone());
+        let response = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = response.await?;
+            if let Some(cookie) = handle.take_cookie() {
+                let headers = response.headers_mut();
+                headers.append(SET_COOKIE, cookie);
+                // A cache that keeps the answer would hand the session to others.
+                headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+            }
+            Ok(response)
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! With a keyring: fields unreadable, and whatever is altered, swapped or planted a typed error.
+
+use std::time::Duration;
+
+use raptor_core::codec::Plaintext;
+use raptor_core::{ErrorKind, Keyring};
+use raptor_session::{Changes, Metadata, SessionOptions, SessionService, SessionToken};
+use raptor_testkit::redis;
+
+use crate::support::{Fixture, is_alive, peppers};
+
+const OLD: &str = "old:ASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4mrze8=";
+const NEW: &str = "new:q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=";
+
+fn sealed(keys: &str) -> SessionOptions {
+    SessionOptions::new(peppers()).keyring(Keyring::parse(keys).expect("a keyring"))
+}
+
+async fn login(sessions: &SessionService, user: &str) -> SessionToken {
+    let fields = Metadata::new().with("email", &format!("{user}@example.org"));
+    let fields = fields.and_then(|m| m.with("phone", &"555-0100")).expect("fields");
+    sessions.create_session(user, "acme", &fields).await.expect("a session")
+}
+
+async fn email(sessions: &SessionService, token: &SessionToken) -> Option<String> {
+    let session = sessions.get_session(token).await.expect("an answer")?;
+    session.get("email").expect("a text")
+}
+
+/// The key of the session that is there besides `others`.
+async fn new_key(f: &Fixture, others: &[String]) -> String {
+    let keys = f.keys("*session:*").await;
+    keys.into_iter().find(|key| !others.contains(key)).expect("a session")
+}
+
+async fn copy_field(f: &Fixture, from: (&str, &str), to: (&str, &str)) {
+    let value: Vec<u8> =
+        f.backend.query(redis::cmd("HGET").arg(from.0).arg(from.1)).await.expect("a value");
+    f.run(redis::cmd("HSET").arg(to.0).arg(to.1).arg(value)).await;
+}
+
+#[tokio::test]
+async fn what_is_stored_shows_no_value_and_everything_works() {
+    let f = Fixture::start().await;
+    let sessions = f.with(sealed(OLD));
+    let token = login(&sessions, "ann").await;
+    let changes = Changes::new().set("card", &"4242 4242").and_then(|c| c.remove("phone"));
+    let updated = sessions.update_session(&token, changes.expect("changes")).await;
+    assert!(updated.expect("an answer").is_done());
+    let dump = f.dump().await;
+    for plain in [&b"ann@example"[..], b"4242"] {
+        let holds = |value: &Vec<u8>| value.windows(plain.len()).any(|window| window == plain);
+        assert!(!dump.values().any(holds), "{}", plain.escape_ascii());
+    }
+    let session = sessions.get_session(&token).await.expect("an answer").expect("alive");
+    assert_eq!(session.get::<String>("card").expect("a text").as_deref(), Some("4242 4242"));
+    let listed = sessions.list_sessions("ann", "acme", 10, None).await.expect("a page");
+    assert_eq!(listed.sessions[0].metadata, session.metadata);
+    let taken: Option<String> = sessions.take_flash(&token, "card").await.expect("an answer");
+    assert_eq!(taken.as_deref(), Some("4242 4242"));
+    // A rotation seals anew; also the pointer, which the old token follows.
+    let grace = Duration::from_secs(60);
+    let new = sessions.rotate_session(&token).grace(grace).await.expect("an answer");
+    let new = new.expect("rotated");
+    for token in [&new, &token] {
+        assert_eq!(email(&sessions, token).await.as_deref(), Some("ann@example.org"));
+    }
+    assert!(sessions.delete_session(&token).await.expect("an answer"));
+    assert!(!is_alive(&sessions, &new).await);
+}
+
+#[tokio::test]
+async fn values_swapped_between_fields_or_sessions_are_a_typed_error() {
+    let f = Fixture::start().await;
+    let sessions = f.with(sealed(OLD));
+    let ann = login(&sessions, "ann").await;
+    let anns = new_key(&f, &[]).await;
+    login(&sessions, "eve").await;
+    let eves = new_key(&f, std::slice::from_ref(&anns)).await;
+    for from in [(&*anns, "f:phone"), (&*eves, "f:email")] {
+        copy_field(&f, (&anns, "f:email"), (&anns, "kept")).await;
+        copy_field(&f, from, (&anns, "f:email")).await;
+        let error = sessions.get_session(&ann).await.expect_err("swapped");
+        assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+        let taken = sessions.take_flash::<String>(&ann, "email").await.expect_err("swapped");
+        assert_eq!(taken.kind(), ErrorKind::Codec);
+        copy_field(&f, (&anns, "kept"), (&anns, "f:email")).await;
+    }
+    f.run(redis::cmd("HDEL").arg(&anns).arg("kept")).await;
+    assert!(email(&sessions, &ann).await.is_some());
+    // In the clear, where there is a keyring: somebody planted it.
+    f.run(redis::cmd("HSET").arg(&anns).arg("f:email").arg(&b"\x01\xa3eve"[..])).await;
+    assert_eq!(sessions.get_session(&ann).await.expect_err("planted").kind(), ErrorKind::Codec);
+}
+
+#[tokio::test]
+async fn altered_users_and_deadlines_and_copies_under_another_key_are_a_typed_error() {
+    let f = Fixture::start().await;
+    let sessions = f.with(sealed(OLD));
+    let ann = login(&sessions, "ann").await;
+    let anns = new_key(&f, &[]).await;
+    let head: String =
+        f.backend.query(redis::cmd("HGET").arg(&anns).arg("h")).await.expect("a head");
+    // idle, absolute, created, suffix
+    for (at, word) in [(3, "1"), (4, "9999999999999"), (7, "1"), (10, ":acme:eve")] {
+        let mut words: Vec<&str> = head.split(' ').collect();
+        words[at] = word;
+        f.run(redis::cmd("HSET").arg(&anns).arg("h").arg(words.join(" "))).await;
+        let error = sessions.get_session(&ann).await.expect_err("altered");
+        assert_eq!(error.kind(), ErrorKind::Codec, "{at}: {error}");
+        let rotated = sessions.rotate_session(&ann).await.expect_err("altered");
+        assert_eq!(rotated.kind(), ErrorKind::Codec);
+    }
+    f.run(redis::cmd("HSET").arg(&anns).arg("h").arg(&head)).await;
+
+    // Eve, who can write to Redis, puts ann's session under the key of her own token, or a pointer to it.
+    let eve = sessions.create_session("eve", "acme", &Metadata::new()).await.expect("a session");
+    let eves = new_key(&f, std::slice::from_ref(&anns)).await;
+    f.run(redis::cmd("DEL").arg(&eves)).await;
+    let all: Vec<Vec<u8>> =
+        f.backend.query(redis::cmd("HGETALL").arg(&anns)).await.expect("a hash");
+    f.run(redis::cmd("HSET").arg(&eves).arg(all)).await;
+    assert_eq!(sessions.get_session(&eve).await.expect_err("a copy").kind(), ErrorKind::Codec);
+    f.run(redis::cmd("DEL").arg(&eves)).await;
+    let mac = anns.rsplit(':').next().expect("a mac");
+    let mut pointer = redis::cmd("HSET");
+    f.run(pointer.arg(&eves).arg(">").arg(mac).arg("g").arg("9999999999999")).await;
+    let changes = Changes::new().set("n", &1).expect("a change");
+    let before = f.dump().await;
+    assert_eq!(sessions.get_session(&eve).await.expect_err("planted").kind(), ErrorKind::Codec);
+    let update = sessions.update_session(&eve, changes).await;
+    assert_eq!(update.expect_err("planted").kind(), ErrorKind::Codec);
+    let delete = sessions.delete_session(&eve).await;
+    assert_eq!(delete.expect_err("planted").kind(), ErrorKind::Codec);
+    assert_eq!(f.dump().await, before);
+    assert!(is_alive(&sessions, &ann).await);
+}
+
+#[tokio::test]
+async fn a_grace_cannot_be_prolonged_by_who_writes_to_redis() {
+    let f = Fixture::start().await;
+    let sessions = f.with(sealed(OLD));
+    let old = login(&sessions, "ann").await;
+    let key = new_key(&f, &[]).await;
+    sessions.rotate_session(&old).await.expect("an answer").expect("rotated");
+    assert!(!is_alive(&sessions, &old).await);
+    f.run(redis::cmd("HSET").arg(&key).arg("g").arg("9999999999999")).await;
+    assert_eq!(sessions.get_session(&old).await.expect_err("altered").kind(), ErrorKind::Codec);
+}
+
+#[tokio::test]
+async fn keys_rotate_and_a_missing_one_is_named() {
+    let f = Fixture::start().await;
+    let (before, during, after) =
+        (f.with(sealed(OLD)), f.with(sealed(&format!("{NEW},{OLD}"))), f.with(sealed(NEW)));
+    let token = login(&before, "ann").await;
+    assert!(email(&during, &token).await.is_some());
+    let error = after.get_session(&token).await.expect_err("no key");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("`old`"), "{error}");
+    let error = f.sessions.get_session(&token).await.expect_err("no keyring");
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn sessions_from_before_encryption_live_on_where_that_is_accepted() {
+    let f = Fixture::start().await;
+    let token = login(&f.sessions, "ann").await;
+    let strict = f.with(sealed(NEW));
+    assert_eq!(strict.get_session(&token).await.expect_err("plain").kind(), ErrorKind::Codec);
+    let lenient = f.with(sealed(NEW).plaintext(Plaintext::Accept));
+    assert!(email(&lenient, &token).await.is_some());
+    // A rotation seals it; its old fields stay as they are until they are set.
+    let new = lenient.rotate_session(&token).await.expect("an answer").expect("rotated");
+    assert!(email(&lenient, &new).await.is_some());
+}
