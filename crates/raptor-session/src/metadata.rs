@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The most fields of one session. What is larger belongs into a cache or a database, by a field's id.
-pub const MAX_FIELDS: usize = 64;
+pub const MAX_FIELDS: usize = 256;
 /// The longest field name, in bytes.
 pub const MAX_FIELD_NAME_BYTES: usize = 128;
 /// The most bytes of all names and values of one session, before encryption.
