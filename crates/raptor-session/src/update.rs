@@ -208,7 +208,8 @@ impl SessionService {
             .arg(revision.map_or_else(String::new, |revision| revision.to_string()))
             .arg(id.map_or_else(String::new, |id| id.to_string()))
             .arg(MAX_FIELDS)
-            .arg(MAX_METADATA_BYTES + MAX_FIELDS * sealed)
+            .arg(MAX_METADATA_BYTES)
+            .arg(sealed)
             .arg(changes.sets().count());
         for (name, value) in changes.sets() {
             let value = self.seals.field(id.unwrap_or_default(), name, value)?;
