@@ -1,10 +1,15 @@
 //! The client libraries alone: the controls that every figure stands beside.
+//!
+//! Their sockets are set as ours are, without Nagle's algorithm. Both leave it on, which on loopback makes two
+//! callers take turns, and over any network makes the second wait for the first (decision 4).
 
 use anyhow::{Context, Result};
 use fred::clients::Client;
 use fred::interfaces::{ClientLike, KeysInterface};
-use fred::types::config::{Config, Server, ServerConfig};
+use fred::types::config::{Config, ConnectionConfig, Server, ServerConfig, TcpConfig};
 use fred::types::{ClusterHash, CustomCommand, RespVersion, Value};
+use redis::IntoConnectionInfo;
+use redis::io::tcp::TcpSettings;
 use sha1::{Digest, Sha1};
 
 use crate::workload::{GCRA, STRICT, Workload};
@@ -23,12 +28,16 @@ impl Bare {
             version: RespVersion::RESP3,
             ..Config::default()
         };
-        let client = Client::new(config, None, None, None);
+        let tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
+        let connection = ConnectionConfig { tcp, ..ConnectionConfig::default() };
+        let client = Client::new(config, None, Some(connection), None);
         client.init().await?;
         let sha = |source: &str| {
             Sha1::digest(source).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
         };
-        let redis = redis::Client::open(format!("redis://127.0.0.1:{port}/?protocol=resp3"))?;
+        let redis = format!("redis://127.0.0.1:{port}/?protocol=resp3").into_connection_info()?;
+        let redis = redis.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let redis = redis::Client::open(redis)?;
         let redis = redis.get_multiplexed_async_connection().await?;
         Ok(Self { client, redis, gcra: sha(GCRA), strict: sha(STRICT) })
     }
