@@ -64,12 +64,17 @@ impl<V: Vectorised> Carrier<V> {
     }
 
     /// Waits for nothing, but lets those take their turn who are ready to run right now: the callers
-    /// that were just answered, say, and ask again. Once all of them are there it goes on at once.
+    /// that were just answered, say, and ask again. Once all of them are there it goes on at once. Two
+    /// turns, since another worker that was woken to run some of them misses the first.
     async fn linger(&self) {
+        let turns = async {
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        };
         tokio::select! {
             biased;
             () = self.gate.notified() => {}
-            () = tokio::task::yield_now() => {}
+            () = turns => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use raptor_core::{
     BatchLimits, Call, Coalescer, ErrorKind, Key, RedisClient, Reply, Result, Script, Vectorised,
     Weight,
@@ -182,16 +183,20 @@ async fn too_many_waiting_are_refused_and_nothing_runs_for_them() {
     (limits.in_flight, limits.waiting) = (1, 10);
     let incr = Arc::new(Coalescer::with_limits(Incr { slow: true }, limits));
     server.stop().expect("stopped");
-    let callers: Vec<_> = (0..100)
+    // One is on its way, with nobody else, before the others come.
+    let mut first = Box::pin(incr.submit(&client, Key::raw("n")));
+    assert!((&mut first).now_or_never().is_none());
+    let callers: Vec<_> = (0..99)
         .map(|_| {
-            let (client, incr) = (client.clone(), incr.clone());
+            let (client, incr) = (client.clone(), Arc::clone(&incr));
             tokio::spawn(async move { incr.submit(&client, Key::raw("n")).await })
         })
         .collect();
     let refused = async || callers.iter().filter(|caller| caller.is_finished()).count() == 89;
     until(Duration::from_secs(5), "the rest to be refused", refused).await.expect("refused");
     server.cont().expect("continued");
-    let (mut done, mut refused) = (0, 0);
+    first.await.expect("runs");
+    let (mut done, mut refused) = (1, 0);
     for caller in callers {
         match caller.await.expect("ends") {
             Ok(_) => done += 1,

@@ -64,8 +64,8 @@ fn defaults_are_those_documented() {
     assert_eq!(config.command_timeout(), Duration::from_millis(2000));
     assert_eq!(config.connect_timeout(), Duration::from_millis(3000));
     assert!(!config.debug_commands());
-    let fred = Driver::Fred.is_compiled();
-    assert_eq!(config.driver(), if fred { Driver::Fred } else { Driver::Redis });
+    let redis = Driver::Redis.is_compiled();
+    assert_eq!(config.driver(), if redis { Driver::Redis } else { Driver::Fred });
 }
 
 #[test]

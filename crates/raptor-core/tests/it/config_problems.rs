@@ -105,7 +105,7 @@ fn each_bad_value_is_named_with_what_is_wrong() {
         ("REDIS_DEBUG", "TRUE", "must be 1 or 0"),
         ("RAPTOR_REDIS_DRIVER", "", "empty"),
         ("RAPTOR_REDIS_DRIVER", "fred ", "white space"),
-        ("RAPTOR_REDIS_DRIVER", "Fred", "neither fred nor redis"),
+        ("RAPTOR_REDIS_DRIVER", "Fred", "neither redis nor fred"),
         ("REDIS_CA_FILE", "", "empty"),
         ("REDIS_CA_FILE", "/nonexistent/ca.pem", "cannot be read"),
         ("REDIS_CA_FILE", "/", "not a file"),
@@ -223,7 +223,7 @@ fn all_problems_come_in_one_error() {
         "- REDIS_COMMAND_TIMEOUT_MS: is not a whole number",
         "- REDIS_CONNECT_TIMEOUT_MS: is 600001",
         "- REDIS_DEBUG: must be 1 or 0",
-        "- RAPTOR_REDIS_DRIVER: is neither fred nor redis",
+        "- RAPTOR_REDIS_DRIVER: is neither redis nor fred",
         "- REDIS_CA_FILE: the file cannot be read",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(text)), "{text}: {error}");
