@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use raptor_core::keys::decode_part;
-use raptor_core::{Error, Result};
+use raptor_core::{Error, ErrorKind, Result};
 use time::OffsetDateTime;
 use ulid::Ulid;
 
@@ -78,6 +78,11 @@ pub(crate) fn owner_of(suffix: &str) -> Option<(String, String)> {
 
 pub(crate) fn corrupt() -> Error {
     Error::codec("what is stored as this session is no session: another program wrote the key")
+}
+
+/// Whether an error says that what is stored cannot be read, by this process at least.
+pub(crate) fn unreadable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Codec | ErrorKind::Config | ErrorKind::WrongType)
 }
 
 pub(crate) fn instant(ms: i64) -> Result<OffsetDateTime> {

@@ -7,7 +7,7 @@ use raptor_core::{Error, ErrorKind, Result};
 use time::OffsetDateTime;
 use ulid::Ulid;
 
-use crate::head::{NOBODY, Origin, corrupt};
+use crate::head::{NOBODY, Origin, corrupt, unreadable};
 use crate::metadata::Metadata;
 use crate::options::AtCap;
 use crate::places::{self, Index};
@@ -154,10 +154,12 @@ impl SessionService {
     ) -> Result<SessionToken> {
         let old = token.into();
         let mut fields = Metadata::new();
-        if let Some(before) = self.get_session(old).await?
-            && before.is_anonymous()
-        {
-            fields = before.metadata;
+        match self.get_session(old).await {
+            Ok(Some(before)) if before.is_anonymous() => fields = before.metadata,
+            Ok(_) => {}
+            // What cannot be read has nothing to bring along, and locks nobody out.
+            Err(error) if unreadable(&error) => {}
+            Err(error) => return Err(error),
         }
         let fields = fields.overlaid_by(metadata)?;
         let token = self.create_session(user, workspace, &fields).await?;

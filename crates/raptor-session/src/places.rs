@@ -5,7 +5,7 @@ use raptor_core::{Family, Key, KeySpace, Result};
 
 use crate::head::NOBODY;
 use crate::shard::{shard_of, tag};
-use crate::token::Address;
+use crate::token::{Address, is_mac};
 
 /// The key of the session there.
 pub(crate) fn session(keys: &KeySpace, at: &Address) -> Result<Key> {
@@ -28,6 +28,12 @@ impl Index {
         let shard = shard_of(workspace, user);
         let key = keys.key(&Family::SESSION_USER, tag(shard), &[workspace, user])?;
         Ok(Self { shard, key })
+    }
+
+    /// The place of one that the index lists; `None` for what no session of ours is called.
+    pub(crate) fn place(&self, member: &[u8]) -> Option<Address> {
+        let mac = std::str::from_utf8(member).ok().filter(|mac| is_mac(mac))?;
+        Some(Address { shard: self.shard, mac: mac.to_owned() })
     }
 
     /// `:workspace:user`, what a session stores of it.

@@ -5,13 +5,12 @@ use std::pin::Pin;
 
 use raptor_core::{Error, Result};
 use serde::de::DeserializeOwned;
-use ulid::Ulid;
 
 use crate::changes::Changes;
 use crate::head::{Head, corrupt};
 use crate::metadata::{MAX_FIELDS, MAX_METADATA_BYTES, checked_name, decode};
 use crate::places;
-use crate::scripts::{PEEK, Said, TAKE, UPDATE, number, text, unknown_status};
+use crate::scripts::{PEEK, Said, TAKE, UPDATE, number, unknown_status};
 use crate::service::{By, SessionService, Step};
 use crate::telemetry;
 use crate::token::{Address, Presented};
@@ -174,9 +173,10 @@ impl SessionService {
         let call = self.client.script(&TAKE).key(&session).arg(self.now_arg());
         let said = call.arg(format!("f:{field}")).run().await?;
         Step::of(Said::read(said)?, |status, items| match (status, &items[..]) {
-            (b"ok", [id, value]) => {
-                let id = Ulid::from_string(text(id)?).map_err(|_| corrupt())?;
-                self.seals.open_field(id, field, value.to_vec()).map(Some)
+            (b"ok", [head, seal, value]) => {
+                let Head { origin, .. } = Head::parse(head)?;
+                self.seals.check_origin(&at.mac, &origin, seal)?;
+                self.seals.open_field(origin.id, field, value.to_vec()).map(Some)
             }
             (b"absent", _) => Ok(None),
             _ => Err(unknown_status()),

@@ -10,12 +10,11 @@ use raptor_core::{Error, Reply, Result};
 use ulid::Ulid;
 
 use crate::data::SessionData;
-use crate::head::corrupt;
 use crate::places::{self, Index};
 use crate::scripts::{LIST, MEMBERS, REVOKE, number, refused, text, unknown_status};
-use crate::service::{By, SessionService, Step};
+use crate::service::{By, HOPS, SessionService, Step};
 use crate::telemetry;
-use crate::token::{Address, Presented, is_mac};
+use crate::token::{Address, Presented};
 
 /// The most sessions that a page is asked for.
 pub const MAX_PAGE: usize = 100;
@@ -183,8 +182,27 @@ impl SessionService {
         }
         let index = Index::new(self.client.keys(), workspace, user)?;
         let (members, next) = self.members(&index, self.now_arg(), page, after).await?;
+        let (mut rows, mut ask) = (Vec::new(), members);
+        // What was rotated since the index was read is asked for where it is now.
+        for _ in 0..HOPS {
+            let (read, moved) = self.read_all(&index, ask).await?;
+            rows.extend(read);
+            if moved.is_empty() {
+                break;
+            }
+            ask = moved;
+        }
+        Ok((rows, next))
+    }
+
+    /// The sessions at these places, and where those are that were rotated.
+    async fn read_all(
+        &self,
+        index: &Index,
+        places: Vec<Address>,
+    ) -> Result<(Vec<(Address, SessionData)>, Vec<Address>)> {
         let mut call = self.client.script(&LIST).idempotent().large().key(&index.key);
-        for at in &members {
+        for at in &places {
             call = call.key(&places::session(self.client.keys(), at)?);
         }
         let mut reply = call.arg(self.now_arg()).run::<Vec<Reply>>().await?.into_iter();
@@ -192,13 +210,18 @@ impl SessionService {
         if status != "ok" {
             return Err(refused(&status));
         }
-        let mut rows = Vec::new();
+        let (mut rows, mut moved) = (Vec::new(), Vec::new());
         while let (Some(mac), Some(held)) = (reply.next(), reply.next()) {
-            let mac: String = mac.decode()?;
-            let session = SessionData::read(&held.decode::<Vec<Bytes>>()?, &mac, &self.seals)?;
-            rows.push((Address { shard: index.shard, mac }, session));
+            let (mac, held) = (mac.decode::<String>()?, held.decode::<Vec<Bytes>>()?);
+            match &held[..] {
+                [mark, to] if mark == ">" => moved.extend(index.place(to)),
+                held => {
+                    let session = SessionData::read(held, &mac, &self.seals)?;
+                    rows.push((Address { shard: index.shard, mac }, session));
+                }
+            }
         }
-        Ok((rows, next))
+        Ok((rows, moved))
     }
 
     /// Where sessions of a user are, those that end first at the head.
@@ -217,14 +240,7 @@ impl SessionService {
             return Err(refused(&status));
         }
         let cursor = text(&reply.next().ok_or_else(unknown_status)?)?.to_owned();
-        let address = |mac: Bytes| {
-            let mac = text(&mac)?;
-            if !is_mac(mac) {
-                return Err(corrupt());
-            }
-            Ok(Address { shard: index.shard, mac: mac.to_owned() })
-        };
-        let members = reply.map(address).collect::<Result<_>>()?;
+        let members = reply.filter_map(|mac| index.place(&mac)).collect();
         Ok((members, (!cursor.is_empty()).then_some(PageCursor(cursor))))
     }
 }
@@ -272,18 +288,18 @@ impl<'a> IntoFuture for Revoke<'a> {
 
 impl SessionService {
     async fn revoke_index(&self, index: &Index, except: Option<Address>) -> Result<u64> {
+        // By its id, so that a rotation on the way changes nothing.
         let except = match except {
-            Some(at) => self.follow(at, By::Pointer, |at| self.where_it_is(at)).await?,
+            Some(at) => self.follow(at, By::Pointer, |at| self.id_of(at)).await?,
             None => None,
         };
+        let except = except.map_or_else(String::new, |id| id.to_string());
         let agenda = places::agenda(self.client.keys(), index.shard)?;
         let (mut ended, mut rounds) = (0, 0);
         loop {
             let (mut members, _) =
                 self.members(index, ALL.to_owned(), REVOKED_A_CALL, None).await?;
             members.truncate(REVOKED_A_CALL);
-            let before = members.len();
-            members.retain(|at| Some(at) != except.as_ref());
             if members.is_empty() {
                 return Ok(ended);
             }
@@ -291,28 +307,27 @@ impl SessionService {
             for at in &members {
                 call = call.key(&places::session(self.client.keys(), at)?);
             }
-            let call = call.arg(ALL).arg(agenda.as_bytes());
+            let call = call.arg(ALL).arg(agenda.as_bytes()).arg(&except);
             let reply = call.run::<Vec<Bytes>>().await?;
-            let left = match &reply[..] {
-                [status, count, left] if status == "ok" => {
+            let (left, spared) = match &reply[..] {
+                [status, count, left, spared] if status == "ok" => {
                     ended += number(count)?.unsigned_abs();
-                    number(left)?.unsigned_abs() as usize
+                    (number(left)?, number(spared)?)
                 }
                 [status, ..] => return Err(refused(status)),
                 [] => return Err(unknown_status()),
             };
             // Somebody who logs in for ever is not followed for ever.
             rounds += 1;
-            let stays = before - members.len();
-            if left <= stays || rounds > MAX_ROUNDS {
+            if left <= spared || rounds > MAX_ROUNDS {
                 return Ok(ended);
             }
         }
     }
 
-    async fn where_it_is(&self, at: Address) -> Result<Step<Address>> {
+    async fn id_of(&self, at: Address) -> Result<Step<Ulid>> {
         Ok(match self.peek(&at).await? {
-            Step::Done(_) => Step::Done(at),
+            Step::Done((head, _)) => Step::Done(head.origin.id),
             Step::None => Step::None,
             Step::Moved(moved) => Step::Moved(moved),
         })

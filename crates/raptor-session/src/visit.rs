@@ -6,10 +6,10 @@ use raptor_core::{Error, Result};
 use time::OffsetDateTime;
 
 use crate::data::SessionData;
-use crate::head::{corrupt, instant};
+use crate::head::{Head, corrupt, instant};
 use crate::places;
 use crate::reads::Wanted;
-use crate::scripts::{DELETE, EXTEND, Said, number};
+use crate::scripts::{DELETE, EXTEND, Said, number, unknown_status};
 use crate::service::{By, SessionService, Step};
 use crate::telemetry;
 use crate::token::{Address, Presented};
@@ -101,7 +101,9 @@ impl SessionService {
             let call = self.client.script(&EXTEND).idempotent().key(&session);
             let said = call.arg(self.now_arg()).arg(by_ms as u64).run().await?;
             Step::of(Said::read(said)?, |_, items| {
-                instant(number(items.first().ok_or_else(corrupt)?)?)
+                let [deadline_ms, head, seal] = &items[..] else { return Err(unknown_status()) };
+                self.seals.check_origin(&at.mac, &Head::parse(head)?.origin, seal)?;
+                instant(number(deadline_ms)?)
             })
         };
         let outcome = self.follow(at, By::Grace, extend).await;

@@ -2,7 +2,7 @@
 -- KEYS[1] session  hash, see head.lua
 -- ARGV[1] now_ms   int, or '' for the server's clock
 -- ARGV[2] by_ms    int >= 1: the session is to live so long from now
--- returns {"ok", deadline_ms} | a status of head.lua
+-- returns {"ok", deadline_ms, head, seal} | a status of head.lua
 
 local session = KEYS[1]
 local now = clock(ARGV[1])
@@ -11,13 +11,13 @@ if not head then return status end
 local mac, index = mac_of(session), head.suffix ~= '-' and index_of(session, head.suffix)
 local agenda = head.flags == 'e' and agenda_of(session)
 local deadline = math.min(now + tonumber(ARGV[2]), head.absolute)
-if deadline <= head.deadline then return {'ok', int(head.deadline)} end
+if deadline <= head.deadline then return {'ok', int(head.deadline), head.text, head.seal or ''} end
 local ttl, score = int(deadline - now), int(deadline)
 if index then
   local at, refused = listed(index, mac)
   if refused then return refused end
   -- None may outlive what its user's index says of it.
-  if not at then return {'ok', int(head.deadline)} end
+  if not at then return {'ok', int(head.deadline), head.text, head.seal or ''} end
   need('ZADD', index, 'XX', score, mac)
   need('PEXPIRE', index, ttl)
 end
@@ -32,4 +32,4 @@ if index then
   redis.call('PEXPIRE', index, ttl, 'GT')
 end
 if agenda then redis.pcall('ZADD', agenda, 'XX', score, head.id .. ' ' .. head.suffix) end
-return {'ok', score}
+return {'ok', score, head.text, head.seal or ''}

@@ -109,9 +109,9 @@ local function read(key, pinned)
     local other = match(held[2], '^(%d+) ')
     return {other and tonumber(other) > tonumber(LAYOUT) and 'layout' or 'corrupt'}
   end
-  seen, deadline, idle = tonumber(seen), tonumber(deadline), tonumber(idle)
+  seen, idle, absolute = tonumber(seen), tonumber(idle), tonumber(absolute)
+  deadline = min(tonumber(deadline), absolute) -- which is sealed, the other is not
   if now >= deadline then return finish(key, rest) end
-  absolute = tonumber(absolute)
   -- Never back: a server's clock may. And not where the deadline has reached the absolute one.
   if now - seen >= min(1000, idle / 64) and now > seen and deadline < absolute then
     return slide(key, held, now, seen, deadline, idle, absolute, rest)

@@ -54,7 +54,8 @@ local function load(session, now)
   local held = redis.call('HMGET', session, 'h', 's', '>', 'g')
   if held[1] then
     local head, status = parse(held[1])
-    if head and now >= head.deadline then return nil, {'none'}, head end
+    -- The absolute deadline is sealed, the other is not.
+    if head and now >= math.min(head.deadline, head.absolute) then return nil, {'none'}, head end
     if head then head.text, head.seal = held[1], held[2] end
     return head, status
   end

@@ -3,27 +3,33 @@
 -- KEYS[2..] sessions   hash, see head.lua; a pointer that stands there is left to its time
 -- ARGV[1] now_ms   int, or '' for the server's clock
 -- ARGV[2] agenda   the shard's
--- returns {"ok", ended, left}, left being those that the index lists as alive still | {"layout"}
+-- ARGV[3] except   the id of a session that is spared, or ''
+-- returns {"ok", ended, left, spared}, left being those that the index lists as alive still | {"layout"}
 
 local index, agenda = KEYS[1], ARGV[2]
 local now = clock(ARGV[1])
 if redis.call('ZMSCORE', index, NEWER)[1] then return {'layout'} end
 
-local sessions, leave, untold = {}, {}, {}
+local sessions, leave, untold, spared = {}, {}, {}, 0
 for i = 2, #KEYS do
   local text = redis.call('HGET', KEYS[i], 'h')
-  leave[i - 1] = mac_of(KEYS[i])
-  if text then
-    sessions[#sessions + 1] = KEYS[i]
-    local head = parse(text)
-    -- What was asked to end is not told as expired.
-    if head and head.flags == 'e' then untold[#untold + 1] = head.id .. ' ' .. head.suffix end
+  local head = text and parse(text)
+  if head and head.id == ARGV[3] then
+    spared = spared + 1
+  else
+    leave[#leave + 1] = mac_of(KEYS[i])
+    -- Whoever writes to the index can name others' sessions in it.
+    if text and (not head or index_of(KEYS[i], head.suffix) == index) then
+      sessions[#sessions + 1] = KEYS[i]
+      -- What was asked to end is not told as expired.
+      if head and head.flags == 'e' then untold[#untold + 1] = head.id .. ' ' .. head.suffix end
+    end
   end
 end
 local alive = redis.call('ZCOUNT', index, '(' .. int(now), '+inf')
 if #untold > 0 then need('ZREM', agenda, untold[1]) end
 if #sessions > 0 then need('UNLINK', sessions[1]) end
-local left = alive - redis.call('ZREM', index, unpack(leave))
+local left = alive - (#leave > 0 and redis.call('ZREM', index, unpack(leave)) or 0)
 local ended = #sessions > 0 and redis.call('UNLINK', unpack(sessions)) or 0
 if #untold > 0 then redis.pcall('ZREM', agenda, unpack(untold)) end
-return {'ok', ended, math.max(left, 0)}
+return {'ok', ended, math.max(left, 0), spared}

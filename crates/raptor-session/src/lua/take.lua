@@ -2,7 +2,7 @@
 -- KEYS[1] session  hash, see head.lua
 -- ARGV[1] now_ms   int, or '' for the server's clock
 -- ARGV[2] field    with its "f:"
--- returns {"ok", id, value} | {"absent"} | a status of head.lua
+-- returns {"ok", head, seal, value} | {"absent"} | a status of head.lua
 
 local session, field = KEYS[1], ARGV[2]
 local now = clock(ARGV[1])
@@ -14,4 +14,4 @@ head.revision, head.bytes = head.revision + 1, math.max(head.bytes - #field - #v
 need('HDEL', session, field)
 redis.call('HSET', session, 'h', text_of(head))
 redis.call('HDEL', session, field)
-return {'ok', head.id, value}
+return {'ok', head.text, head.seal or '', value}

@@ -83,10 +83,16 @@ impl CookiePolicy {
 
     /// The token among a request's cookies, whatever it is.
     pub(super) fn read(&self, headers: &HeaderMap) -> Option<String> {
-        let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+        // As bytes: a neighbour need not be text. And no blanks are taken off but those of HTTP, or a name that
+        // only looks like ours would pass.
+        let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
         let mut pairs =
-            lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-        pairs.find(|(name, _)| name.trim() == self.name).map(|(_, value)| value.trim().to_owned())
+            lines.flat_map(|line| line.split(|byte| *byte == b';')).filter_map(|pair| {
+                let at = pair.iter().position(|byte| *byte == b'=')?;
+                Some((pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()))
+            });
+        let ours = pairs.find(|(name, _)| *name == self.name.as_bytes());
+        ours.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
     }
 
     pub(super) fn set(&self, token: &SessionToken) -> Option<HeaderValue> {
@@ -139,6 +145,8 @@ mod tests {
             (&["session=tok; x__Host-session=tok; __host-session=tok; =; ;"], None),
             (&["__Host-session=one; __Host-session=two"], Some("one")),
             (&["\u{7f}"], None),
+            (&["city=München; __Host-session=tok"], Some("tok")),
+            (&["\u{2000}__Host-session=tok"], None),
         ] {
             let mut headers = HeaderMap::new();
             for line in lines {

@@ -1,6 +1,7 @@
 //! The session of one request: asked for when it is wanted, once, and changed on the way.
 
 use std::fmt;
+use std::future::IntoFuture;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use zeroize::Zeroizing;
 use super::cookie::CookiePolicy;
 use crate::changes::Changes;
 use crate::data::SessionData;
+use crate::head::unreadable;
 use crate::metadata::Metadata;
 use crate::service::SessionService;
 use crate::token::SessionToken;
@@ -39,6 +41,20 @@ struct State {
     loaded: Option<Option<SessionData>>,
     /// The cookie that the response is to set.
     cookie: Option<HeaderValue>,
+    /// Grows with each change, so that nothing is kept that was read before one.
+    changes: u64,
+}
+
+impl State {
+    fn changed(&mut self) {
+        self.loaded = None;
+        self.changes += 1;
+    }
+
+    fn become_of(&mut self, token: Option<Zeroizing<String>>, cookie: Option<HeaderValue>) {
+        (self.token, self.cookie) = (token, cookie);
+        self.changed();
+    }
 }
 
 impl fmt::Debug for SessionHandle {
@@ -70,11 +86,16 @@ impl SessionHandle {
     /// As [`SessionService::get_session`]; the next one asks again.
     pub async fn load(&self) -> Result<Option<SessionData>> {
         let Some(token) = self.token() else { return Ok(None) };
-        if let Some(loaded) = self.with(|state| state.loaded.clone()) {
+        let (loaded, changes) = self.with(|state| (state.loaded.clone(), state.changes));
+        if let Some(loaded) = loaded {
             return Ok(loaded);
         }
         let session = self.inner.service.get_session(&**token).await?;
-        self.with(|state| state.loaded = Some(session.clone()));
+        self.with(|state| {
+            if state.changes == changes {
+                state.loaded = Some(session.clone());
+            }
+        });
         Ok(session)
     }
 
@@ -98,7 +119,11 @@ impl SessionHandle {
     /// # Errors
     /// As [`load`](Self::load) and [`SessionService::create_anonymous`].
     pub async fn begin(&self, metadata: &Metadata) -> Result<()> {
-        if self.load().await?.is_none() {
+        let there = match self.load().await {
+            Err(error) if unreadable(&error) => false,
+            loaded => loaded?.is_some(),
+        };
+        if !there {
             let token = self.inner.service.create_anonymous(metadata).await?;
             self.give(&token);
         }
@@ -120,7 +145,7 @@ impl SessionHandle {
             Some(revision) => update.if_revision(revision).await,
             None => update.await,
         };
-        self.with(|state| state.loaded = None);
+        self.with(State::changed);
         updated
     }
 
@@ -131,22 +156,31 @@ impl SessionHandle {
     pub async fn take_flash<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>> {
         let Some(token) = self.token() else { return Ok(None) };
         let taken = self.inner.service.take_flash(&**token, field).await;
-        self.with(|state| state.loaded = None);
+        self.with(State::changed);
         taken
     }
 
     /// Gives the session another token, and the browser its cookie; `false` if there is no session, or another
     /// request rotated it just now ([`SessionService::rotate_session`]).
     ///
+    /// A lost reply is asked for once more. If that fails too, the session may stand under a token that nobody
+    /// has, and its user has to log in again at the end of the grace.
+    ///
     /// # Errors
     /// As of that; the cookie stays as it was.
     pub async fn rotate(&self, grace: Duration) -> Result<bool> {
+        let service = &self.inner.service;
         let Some(token) = self.token() else { return Ok(false) };
-        let new = self.inner.service.rotate_session(&**token).grace(grace).await?;
-        if let Some(new) = &new {
+        let Some(next) = service.next_token(&**token)? else { return Ok(false) };
+        let rotate = || service.rotate_session(&**token).grace(grace).to(&next).into_future();
+        let rotated = match rotate().await {
+            Err(error) if error.is_retryable() => rotate().await?,
+            rotated => rotated?,
+        };
+        if let Some(new) = &rotated {
             self.give(new);
         }
-        Ok(new.is_some())
+        Ok(rotated.is_some())
     }
 
     /// Ends the session and clears the cookie; `false` if there was none (left).
@@ -158,7 +192,7 @@ impl SessionHandle {
         let Some(token) = self.token() else { return Ok(false) };
         let deleted = self.inner.service.delete_session(&**token).await?;
         let cookie = self.inner.policy.clear();
-        self.with(|state| *state = State { token: None, loaded: None, cookie });
+        self.with(|state| state.become_of(None, cookie));
         Ok(deleted)
     }
 
@@ -170,7 +204,7 @@ impl SessionHandle {
     fn give(&self, token: &SessionToken) {
         let cookie = self.inner.policy.set(token);
         let token = Some(Zeroizing::new(token.expose().to_owned()));
-        self.with(|state| *state = State { token, loaded: None, cookie });
+        self.with(|state| state.become_of(token, cookie));
     }
 
     fn token(&self) -> Option<Zeroizing<String>> {

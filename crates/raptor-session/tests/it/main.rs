@@ -12,6 +12,7 @@ mod a09_outage;
 mod a10_not_a_token;
 mod acl;
 mod anonymous;
+mod attacks;
 mod encryption;
 mod expiry_events;
 #[cfg(any(feature = "tower", feature = "tower-sessions"))]
