@@ -79,7 +79,7 @@ local function load_other(s, value, p)
   local letter = match(value, '^R1(%u)')
   local q = letter and letter ~= p.letter and shape(letter, decimal(p.limit), p.text, '', p.now)
   p.algorithm.fresh(s, p)
-  if not q then return letter ~= p.letter and match(value, '^R%d+%u') and 'layout' or 'corrupt', p end
+  if not q then return letter ~= p.letter and letter ~= 'W' and match(value, '^R%d+%u') and 'layout' or 'corrupt', p end
   local was = {}
   local bad = q.load(was, value, q)
   if bad then return 'corrupt', p end

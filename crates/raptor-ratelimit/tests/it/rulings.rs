@@ -175,21 +175,25 @@ async fn bad_durations_numbers_and_values_are_typed_errors() -> Result<()> {
 async fn a_damaged_ruling_is_a_typed_error_and_no_admission() -> Result<()> {
     let rig = Rig::start().await?;
     let limits = [Limit::strict(10, MINUTE)?];
+    let bucket = [Limit::bucket(20, MINUTE)?.burst(5)?.named("60s")?];
     let huge = "9".repeat(17);
     for value in [
         "R1W;0;0;0;".to_owned(),
         "R1W5-3;0;0;0;".to_owned(),
         format!("R1W{huge};{START_US}0;0;0;"),
         format!("R1W-;{huge};0;0;"),
+        "R1W0;9007199254740991;0;7;".to_owned(),
         "R1W-;0;0;0".to_owned(),
         "R1W-;0;0;0;junk".to_owned(),
         "R1W-;0;0;0;R1W-;0;0;0;".to_owned(),
         "R1W-;0;0;0;R2S60000000;1;0;1$".to_owned(),
     ] {
         rig.query::<()>(redis::cmd("SET").arg(key("60s")).arg(&value)).await?;
-        let error = rig.at(START_US, &limits, 1).await.unwrap_err();
-        let error = error.downcast_ref::<raptor_core::Error>().unwrap();
-        assert_eq!(error.kind(), ErrorKind::Codec, "{value}: {error}");
+        for limits in [&limits, &bucket] {
+            let error = rig.at(START_US, limits, 1).await.unwrap_err();
+            let error = error.downcast_ref::<raptor_core::Error>().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Codec, "{value}: {error}");
+        }
     }
     Ok(())
 }
