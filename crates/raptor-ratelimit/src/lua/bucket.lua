@@ -111,15 +111,20 @@ local function new_bucket(decimal)
     return value, bucket.reset(s, p) + 1
   end
 
-  -- What has come back by itself is not given once more: of what was taken, the end is at `mark`.
+  -- What has come back by itself is not given once more: of what was taken, the end is at `mark`, exact
+  -- where nothing was taken after it. Else those after it end earlier now than their receipts say, and
+  -- by how much nobody remembers: they are void.
   function bucket.give(s, units, mark, p)
-    local given = min(units, floor(max(0, (mark - 1 - p.now) * p.parts) / p.unit_us), s.sum)
+    local us, parts = s.tat - p.now, s.fraction
+    local newest = mark == s.tat + (parts > 0 and 1 or 0)
+    if not newest then us, parts = min(us, mark - p.now - (p.parts > 1 and 1 or 0)), 0 end
+    local given = min(units, units_in(us, parts, p))
     if given < 1 then return 0 end
-    local us, parts = span(given, p)
+    local all_us, all_parts = span(given, p)
+    if all_us < us or (all_us == us and all_parts < parts) then us, parts = all_us, all_parts end
     s.tat, s.fraction = s.tat - us, s.fraction - parts
     if s.fraction < 0 then s.tat, s.fraction = s.tat - 1, s.fraction + p.parts end
-    if s.tat < p.now then s.tat, s.fraction = p.now, 0 end
-    s.sum = units_in(s.tat - p.now, s.fraction, p)
+    s.sum, s.anchored = units_in(s.tat - p.now, s.fraction, p), not newest
     return given
   end
 

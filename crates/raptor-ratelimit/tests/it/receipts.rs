@@ -67,7 +67,50 @@ async fn what_is_back_by_itself_is_not_given_back_again() -> Result<()> {
     let limits = [Limit::bucket(10, MINUTE)?.named("half")?];
     let receipt = rig.at(START_US, &limits, 10).await?.receipt.take().unwrap();
     let at = START_US + 30 * SECOND;
-    assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [4], "4 whole ones are left");
+    assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [5], "half is left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_unit_that_is_draining_comes_back_from_a_bucket_as_far_as_it_is_there() -> Result<()> {
+    let rig = Rig::start().await?;
+    for (units, passed) in [(10, 0), (10, 1), (10, 5_999_999), (7, 0), (7, 1), (7, 8_000_000)] {
+        let limits = [Limit::bucket(units, MINUTE)?.named(format!("{units}-{passed}"))?];
+        let receipt = rig.at(START_US, &limits, 1).await?.receipt.take().unwrap();
+        let at = START_US + passed;
+        assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [1], "{units} {passed}");
+        assert!(rig.at(at, &limits, units).await?.is_allowed(), "{units} {passed}");
+        assert!(!rig.at(at, &limits, 1).await?.is_allowed(), "{units} {passed}");
+    }
+    // Half of it is gone: the other half comes back, and the four after it stay.
+    let limits = [Limit::bucket(10, MINUTE)?.named("behind")?];
+    let receipt = rig.at(START_US, &limits, 1).await?.receipt.take().unwrap();
+    assert!(rig.at(START_US, &limits, 4).await?.is_allowed());
+    let at = START_US + 3 * SECOND;
+    assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [1]);
+    let denied = rig.at(at, &limits, 7).await?.outcome;
+    assert_eq!(denied, Outcome::Denied { retry_after: MINUTE / 10 });
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_drained_since_an_earlier_refund_is_not_given_back() -> Result<()> {
+    let rig = Rig::start().await?;
+    let limits = [Limit::bucket(10, MINUTE)?];
+    let first = rig.at(START_US, &limits, 5).await?.receipt.take().unwrap();
+    let second = rig.at(START_US, &limits, 5).await?.receipt.take().unwrap();
+    assert_eq!(rig.service.refund(first).await?.units, [5]);
+    // The second five have drained; these ten are others'.
+    assert!(rig.at(START_US + 36 * SECOND, &limits, 10).await?.is_allowed());
+    let at = START_US + 37 * SECOND;
+    assert!(rig.service.refund(later(second, at)).await?.is_void());
+    assert!(!rig.at(at, &limits, 1).await?.is_allowed());
+    // From the newest on, each is known.
+    let at = START_US + 600 * SECOND;
+    let first = rig.at(at, &limits, 5).await?.receipt.take().unwrap();
+    let second = rig.at(at, &limits, 5).await?.receipt.take().unwrap();
+    assert_eq!(rig.service.refund(second).await?.units, [5]);
+    assert_eq!(rig.service.refund(first).await?.units, [5]);
     Ok(())
 }
 
