@@ -128,6 +128,7 @@ impl RateLimitService {
             telemetry::decided_locally("denied", denied.outcome);
             return Ok(denied);
         }
+        let question = self.shared.denials.asked(subject, asked);
         let keys = self.keys_of(subject, limits)?;
         let Some(answer) = self.guarded(&keys, limits, options).await? else {
             let decision = self.shared.shares.decide(&keys, limits, cost, Instant::now());
@@ -141,7 +142,7 @@ impl RateLimitService {
             let now_us = options.now_us();
             decision.receipt = Some(Receipt { keys, limits, marks, cost, now_us });
         } else if remembers {
-            self.shared.denials.remember(subject, limits, cost, asked, &decision);
+            self.shared.denials.remember(subject, limits, cost, question, &decision);
         }
         Ok(decision)
     }
@@ -211,11 +212,11 @@ impl RateLimitService {
         let Receipt { keys, limits, marks, now_us, .. } = receipt;
         let user = keys.first().and_then(|key| self.shared.client.keys().parse(key.as_bytes()));
         let request = Request::give_back(keys, &limits, &marks, cost, now_us);
-        let replies = self.shared.deciding.submit(&self.shared.client, request).await?;
+        let replies = self.shared.deciding.submit(&self.shared.client, request).await;
         if let Some(parsed) = user {
             self.shared.denials.forget(&parsed.tag);
         }
-        let verdicts = replies.read(&limits, now_us)?.verdicts;
+        let verdicts = replies?.read(&limits, now_us)?.verdicts;
         Ok(Refund { units: verdicts.iter().map(|verdict| verdict.retry_us).collect() })
     }
 
