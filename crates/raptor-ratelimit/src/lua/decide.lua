@@ -9,7 +9,7 @@
 --           G bucket, F fixed, C counter; the last three may be left out: burst is of a bucket, mark
 --           and epoch are a receipt's
 -- returns {"ok", the server's now_us, a limit: verdict, remaining, retry_us, reset_us, ...}
---   verdict   allowed | denied | never (cost above the limit) | wrongtype | corrupt | layout;
+--   verdict   allowed | denied | never (cost above the limit, and not by an override alone) | wrongtype | corrupt | layout;
 --             with ';<epoch>;<units>' behind it where a ruling stands
 --   retry_us  until the same cost fits (denied only); of 'r': the units given back
 --   reset_us  until the whole limit is back
@@ -162,8 +162,16 @@ for arg = 1, #ARGV do
         retry_us = p.algorithm.retry(s, cost, p)
         if retry_us then verdict, retry_us = 'denied', max(1, retry_us) else verdict, retry_us, bad = 'corrupt', 0, true end
       end
-      if s.ruling and s.ruling.blocked > p.now and not bad then
-        verdict, retry_us = 'denied', max(retry_us, s.ruling.blocked - p.now)
+    end
+    local ruled = not bad and s.ruling
+    if ruled then -- a lower override denies for no longer than it stands, and a block up to its end
+      if ruled.limit and p.limit < request[i].limit then
+        local left = ruled.till - p.now
+        if verdict == 'denied' then retry_us = math.min(retry_us, left) end
+        if verdict == 'never' and cost <= request[i].capacity then verdict, retry_us = 'denied', left end
+      end
+      if ruled.blocked > p.now and verdict ~= 'never' then
+        verdict, retry_us = 'denied', max(retry_us, ruled.blocked - p.now)
       end
     end
     if bad then sound = false end
