@@ -194,6 +194,8 @@ impl RateLimitService {
     /// Once per receipt, which is used up. Nothing comes back ([`Refund::is_void`]) of what would be
     /// back by now anyway: it left its window, or drained from its bucket; nor of what was
     /// forgotten by a [`reset`](Self::reset) or moved by a changed policy or a step of the clock.
+    /// Of a bucket, a unit that is draining counts as one and comes back as far as it is there; and
+    /// the refund of any but its newest charge moves the others, whose receipts are void then.
     /// So a refund never lets more in than if the admission had not been.
     ///
     /// Not guaranteed: that another process sees it within less than a second, see `acquire`.
