@@ -19,10 +19,12 @@ pub enum Outcome {
     /// Not now; nothing was taken.
     Denied {
         /// When the same call will be allowed if nobody else takes anything: exact to the
-        /// microsecond, counted from the moment of the decision.
+        /// microsecond, counted from the moment of the decision. Under an override it is when that
+        /// admits it, or when a lower one ends: then it is worth asking again.
         retry_after: Duration,
     },
-    /// Not ever: the cost is above the limit. Nothing was taken.
+    /// Not ever: the cost is above the limit, and not only above an override that ends. Nothing was
+    /// taken.
     Never,
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,15 @@ pub(crate) struct Denials {
     hasher: RandomState,
     /// By user, so that what a user's refund makes untrue is in one of them.
     shards: [Mutex<HashMap<u64, Denial>>; SHARDS],
+    /// How often something of the shard was forgotten; changed under its lock.
+    forgotten: [AtomicU64; SHARDS],
+}
+
+/// When a call asked, and what had been forgotten by then.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    at: Instant,
+    forgotten: u64,
 }
 
 struct Denial {
@@ -38,7 +48,11 @@ struct Denial {
 
 impl Default for Denials {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
+        Self {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            forgotten: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 }
 
@@ -67,13 +81,20 @@ impl Denials {
         })
     }
 
-    /// Remembers what was denied to a call made at `asked`, ahead of the decision.
+    /// Of a call that is about to ask at `at`.
+    pub(crate) fn asked(&self, subject: &Subject, at: Instant) -> Asked {
+        let forgotten = &self.forgotten[self.index_of(subject.user())];
+        Asked { at, forgotten: forgotten.load(Ordering::Acquire) }
+    }
+
+    /// Remembers what was denied to a call that `asked` ahead of the decision, unless something was
+    /// forgotten since: then it may be what made the denial untrue.
     pub(crate) fn remember(
         &self,
         subject: &Subject,
         limits: &[Limit],
         cost: u64,
-        asked: Instant,
+        asked: Asked,
         decision: &Decision,
     ) {
         let stands = match decision.outcome {
@@ -83,8 +104,11 @@ impl Denials {
         };
         let at = self.hasher.hash_one((subject, limits, cost));
         let mut shard = self.shard(subject);
+        if self.asked(subject, asked.at).forgotten != asked.forgotten {
+            return;
+        }
         if shard.len() >= MOST / SHARDS {
-            shard.retain(|_, denial| denial.until > asked);
+            shard.retain(|_, denial| denial.until > asked.at);
             if shard.len() >= MOST / SHARDS {
                 return;
             }
@@ -93,8 +117,8 @@ impl Denials {
             subject: subject.clone(),
             limits: limits.to_vec(),
             cost,
-            asked,
-            until: asked + stands,
+            asked: asked.at,
+            until: asked.at + stands,
             results: decision.results.clone(),
         };
         shard.insert(at, denial);
@@ -102,7 +126,9 @@ impl Denials {
 
     /// Something of this user's may be allowed again.
     pub(crate) fn forget(&self, user: &[u8]) {
-        self.shard_of(user).retain(|_, denial| denial.subject.user() != user);
+        let mut shard = self.shard_of(user);
+        self.forgotten[self.index_of(user)].fetch_add(1, Ordering::Release);
+        shard.retain(|_, denial| denial.subject.user() != user);
     }
 
     fn shard(&self, subject: &Subject) -> std::sync::MutexGuard<'_, HashMap<u64, Denial>> {
@@ -110,8 +136,11 @@ impl Denials {
     }
 
     fn shard_of(&self, user: &[u8]) -> std::sync::MutexGuard<'_, HashMap<u64, Denial>> {
-        let index = self.hasher.hash_one(user) as usize % SHARDS;
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[self.index_of(user)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_of(&self, user: &[u8]) -> usize {
+        self.hasher.hash_one(user) as usize % SHARDS
     }
 }
 
@@ -140,7 +169,8 @@ mod tests {
         let limits = [Limit::strict(1, SECOND * 60).unwrap()];
         let find = |n, after| denials.find(&subject(n), &limits, 1, start + after);
         for (n, retry_after) in [(0, SECOND / 2), (1, SECOND * 30)] {
-            denials.remember(&subject(n), &limits, 1, start, &denied(retry_after));
+            let asked = denials.asked(&subject(n), start);
+            denials.remember(&subject(n), &limits, 1, asked, &denied(retry_after));
         }
         let left = find(0, SECOND / 4).unwrap().outcome;
         assert_eq!(left, Outcome::Denied { retry_after: SECOND / 4 });
@@ -152,13 +182,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_before_something_was_forgotten_is_not_remembered() {
+        let (denials, start) = (Denials::default(), Instant::now());
+        let subject = Subject::new("u", "e").unwrap();
+        let limits = [Limit::strict(1, SECOND * 60).unwrap()];
+        let before = denials.asked(&subject, start);
+        denials.forget(b"u");
+        denials.remember(&subject, &limits, 1, before, &denied(SECOND));
+        assert!(denials.find(&subject, &limits, 1, start).is_none());
+        let after = denials.asked(&subject, start);
+        denials.remember(&subject, &limits, 1, after, &denied(SECOND));
+        assert!(denials.find(&subject, &limits, 1, start).is_some());
+    }
+
+    #[test]
     fn memory_is_bounded_and_what_has_passed_makes_room() {
         let (denials, start) = (Denials::default(), Instant::now());
         let limits = [Limit::strict(1, SECOND * 60).unwrap()];
         let fill = |from: usize, at| {
             for n in from..from + 2 * MOST {
                 let subject = Subject::new(format!("u{n}"), "e").unwrap();
-                denials.remember(&subject, &limits, 1, at, &denied(SECOND));
+                let asked = denials.asked(&subject, at);
+                denials.remember(&subject, &limits, 1, asked, &denied(SECOND));
             }
             denials.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>()
         };

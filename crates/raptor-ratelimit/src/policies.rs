@@ -130,6 +130,7 @@ impl TryFrom<Written> for Policies {
         let mut tiers = BTreeMap::new();
         for (tier, endpoints) in written.tiers {
             let mut checked = BTreeMap::new();
+            let named: Vec<String> = endpoints.keys().cloned().collect();
             for (endpoint, limits) in endpoints {
                 let place =
                     |error| config(format!("tier `{tier}`, endpoint `{endpoint}`: {error}"));
@@ -138,7 +139,7 @@ impl TryFrom<Written> for Policies {
                     .map(Limit::try_from)
                     .collect::<Result<_>>()
                     .map_err(place)?;
-                check_together(&endpoint, &limits).map_err(place)?;
+                check_together(&endpoint, &named, &limits).map_err(place)?;
                 checked.insert(endpoint, limits);
             }
             tiers.insert(tier, checked);
@@ -147,15 +148,23 @@ impl TryFrom<Written> for Policies {
     }
 }
 
-/// What one call would refuse.
-fn check_together(endpoint: &str, limits: &[Limit]) -> Result<()> {
+/// What one call would refuse, at `endpoint` or, where it is [`EVERYWHERE`], at any that is not `named`.
+fn check_together(endpoint: &str, named: &[String], limits: &[Limit]) -> Result<()> {
     Subject::new("anybody", endpoint)?;
     if !(1..=MAX_LIMITS).contains(&limits.len()) {
         return Err(Error::invalid(format!("{} limits; give 1 to {MAX_LIMITS}", limits.len())));
     }
-    let at = |limit: &Limit| (limit.endpoint().map(<[u8]>::to_vec), limit.policy().to_vec());
+    let asked_at = |at: &[u8]| match endpoint {
+        EVERYWHERE => at == endpoint.as_bytes() || !named.iter().any(|name| name.as_bytes() == at),
+        endpoint => at == endpoint.as_bytes(),
+    };
+    let meet = |one: &Limit, other: &Limit| match (one.endpoint(), other.endpoint()) {
+        (None, Some(at)) | (Some(at), None) => asked_at(at),
+        (one, other) => one == other,
+    };
     for (index, limit) in limits.iter().enumerate() {
-        if limits[..index].iter().any(|other| at(other) == at(limit)) {
+        let same = |other: &Limit| other.policy() == limit.policy() && meet(other, limit);
+        if limits[..index].iter().any(same) {
             let policy = limit.policy().escape_ascii();
             return Err(Error::invalid(format!("two limits are named {policy}; rename one")));
         }

@@ -128,6 +128,7 @@ impl RateLimitService {
             telemetry::decided_locally("denied", denied.outcome);
             return Ok(denied);
         }
+        let question = self.shared.denials.asked(subject, asked);
         let keys = self.keys_of(subject, limits)?;
         let Some(answer) = self.guarded(&keys, limits, options).await? else {
             let decision = self.shared.shares.decide(&keys, limits, cost, Instant::now());
@@ -141,7 +142,7 @@ impl RateLimitService {
             let now_us = options.now_us();
             decision.receipt = Some(Receipt { keys, limits, marks, cost, now_us });
         } else if remembers {
-            self.shared.denials.remember(subject, limits, cost, asked, &decision);
+            self.shared.denials.remember(subject, limits, cost, question, &decision);
         }
         Ok(decision)
     }
@@ -193,6 +194,8 @@ impl RateLimitService {
     /// Once per receipt, which is used up. Nothing comes back ([`Refund::is_void`]) of what would be
     /// back by now anyway: it left its window, or drained from its bucket; nor of what was
     /// forgotten by a [`reset`](Self::reset) or moved by a changed policy or a step of the clock.
+    /// Of a bucket, a unit that is draining counts as one and comes back as far as it is there; and
+    /// the refund of any but its newest charge moves the others, whose receipts are void then.
     /// So a refund never lets more in than if the admission had not been.
     ///
     /// Not guaranteed: that another process sees it within less than a second, see `acquire`.
@@ -211,11 +214,11 @@ impl RateLimitService {
         let Receipt { keys, limits, marks, now_us, .. } = receipt;
         let user = keys.first().and_then(|key| self.shared.client.keys().parse(key.as_bytes()));
         let request = Request::give_back(keys, &limits, &marks, cost, now_us);
-        let replies = self.shared.deciding.submit(&self.shared.client, request).await?;
+        let replies = self.shared.deciding.submit(&self.shared.client, request).await;
         if let Some(parsed) = user {
             self.shared.denials.forget(&parsed.tag);
         }
-        let verdicts = replies.read(&limits, now_us)?.verdicts;
+        let verdicts = replies?.read(&limits, now_us)?.verdicts;
         Ok(Refund { units: verdicts.iter().map(|verdict| verdict.retry_us).collect() })
     }
 

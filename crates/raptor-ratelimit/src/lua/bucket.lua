@@ -2,12 +2,14 @@
 --   'R1G<limit>/<window_us>;<last>;<tat>;<fraction>$'
 --   last  when it was last written: an earlier clock has gone back
 --   tat   when the bucket will be whole, in us, and `fraction` of `parts` more
+-- What another policy counted may be more than this bucket holds (tat - last > a whole bucket): it stays
+-- counted, but nobody waits for it longer than this bucket takes to fill, counted from `last`.
 -- A unit takes window / limit us to come back. Reduced by their divisor that is unit_us / parts,
 -- so every moment is a whole number of us and of parts, and nothing is ever rounded. The Rust side
 -- takes care that burst * parts stays below 2^53.
 -- returns nothing: a part of the script that decides, see base.lua
 local function new_bucket(decimal)
-  local floor, ceil, min, match = math.floor, math.ceil, math.min, string.match
+  local floor, ceil, min, max, match = math.floor, math.ceil, math.min, math.max, string.match
   local format, sub = string.format, string.sub
   local EXACT = 9007199254740992 -- from 2^53 on numbers are not exact
   local bucket = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
@@ -29,41 +31,40 @@ local function new_bucket(decimal)
     p.head = format('R1G%.0f/%s;', p.limit, p.text or '')
   end
 
-  -- How many whole units come back in so long. Where the numbers are too large for one exact division it
-  -- is estimated and then made exact.
+  -- How many units are begun or to come in so long. Where the numbers are too large for one exact
+  -- division it is estimated and then made exact.
   local function units_in(us, parts, p)
     if us < 0 then return 0 end
     local all = us * p.parts + parts
-    local units = min(p.capacity, floor(all / p.unit_us))
-    if all < 4503599627370496 then return units end -- 2^52
+    local units = floor(all / p.unit_us)
+    if all < 4503599627370496 then return ceil(all / p.unit_us) end -- 2^52
     for _ = 1, 8 do
       local whole, rest = span(units, p)
       if units == 0 or whole < us or (whole == us and rest <= parts) then break end
       units = units - 1
     end
     for _ = 1, 8 do
-      local whole, rest = span(units + 1, p)
-      if units == p.capacity or whole > us or (whole == us and rest > parts) then break end
+      local whole, rest = span(units, p)
+      if whole > us or (whole == us and rest >= parts) then break end
       units = units + 1
     end
     return units
   end
 
-  -- What is free of a bucket that will be whole `us` and `parts` from now.
-  local function free(us, parts, p)
-    us, parts = p.full_us - us, p.full_parts - parts
-    if parts < 0 then us, parts = us - 1, parts + p.parts end
-    return units_in(us, parts, p)
+  -- Until nothing of what was there when it was last written counts any more.
+  local function filled(s, p)
+    return s.last + p.full_us + (p.full_parts > 0 and 1 or 0) - p.now
   end
 
   function bucket.fresh(s, p)
-    s.tat, s.fraction, s.sum = p.now, 0, 0
+    s.last, s.tat, s.fraction, s.sum = p.now, p.now, 0, 0
   end
 
   function bucket.anchor(s, sum, p)
-    s.sum, s.anchored = min(sum, p.capacity), true
+    local exact = min(floor((EXACT - 1) / p.parts), floor(1e15 / (p.whole + 1)))
+    s.sum, s.anchored = min(sum, max(p.capacity, exact)), true
     local us, parts = span(s.sum, p)
-    s.tat, s.fraction = p.now + us, parts
+    s.last, s.tat, s.fraction = p.now, p.now + us, parts
   end
 
   function bucket.load(s, value, p)
@@ -78,49 +79,52 @@ local function new_bucket(decimal)
     if limit < 1 or limit >= EXACT or window < 1 or window >= EXACT then return 'corrupt' end
     if tat < last or tat >= EXACT or fraction >= limit then return 'corrupt' end
     local back = p.now < last
-    if back then tat = tat - last + p.now end
+    if back then last, tat = p.now, tat - last + p.now end
     if tat < p.now or (tat == p.now and fraction == 0) then return bucket.fresh(s, p) end -- whole again
     if limit ~= p.limit or window ~= p.window then -- units of another length
       local old = { limit = limit, window = window, burst = EXACT, now = p.now }
       bucket.shape(old)
-      local used = units_in(tat - p.now, fraction, old)
-      local us, parts = span(used, old)
-      if us < tat - p.now or parts < fraction then used = used + 1 end
-      return bucket.anchor(s, used, p)
+      return bucket.anchor(s, units_in(tat - p.now, fraction, old), p)
     end
-    if tat - p.now > p.full_us or (tat - p.now == p.full_us and fraction > p.full_parts) then
-      return bucket.anchor(s, p.capacity, p) -- the burst became smaller
-    end
+    s.last = last
+    local over = tat - last > p.full_us or (tat - last == p.full_us and fraction > p.full_parts)
+    if over and filled(s, p) <= 0 then return bucket.fresh(s, p) end
     s.tat, s.fraction, s.anchored = tat, fraction, back
-    s.sum = p.capacity - free(tat - p.now, fraction, p)
+    s.sum = units_in(tat - p.now, fraction, p)
   end
 
   function bucket.retry(s, cost, p)
     local us, parts = span(cost, p)
     us, parts = s.tat + us - p.full_us - p.now, s.fraction + parts - p.full_parts
-    return us + ceil(parts / p.parts)
+    return min(us + ceil(parts / p.parts), filled(s, p))
   end
 
   function bucket.reset(s, p)
-    return s.tat - p.now + (s.fraction > 0 and 1 or 0)
+    return min(s.tat - p.now + (s.fraction > 0 and 1 or 0), filled(s, p))
   end
 
   function bucket.pack(s, cost, p)
     local us, parts = span(cost, p)
+    s.last = p.now
     s.tat, s.fraction = s.tat + us + floor((s.fraction + parts) / p.parts), (s.fraction + parts) % p.parts
     local value = format('%s%s;%.0f;%.0f$', p.head, decimal(p.now), s.tat, s.fraction)
-    return value, s.tat - p.now + 1
+    return value, bucket.reset(s, p) + 1
   end
 
-  -- What has come back by itself is not given once more: of what was taken, the end is at `mark`.
+  -- What has come back by itself is not given once more: of what was taken, the end is at `mark`, exact
+  -- where nothing was taken after it. Else those after it end earlier now than their receipts say, and
+  -- by how much nobody remembers: they are void.
   function bucket.give(s, units, mark, p)
-    local given = min(units, units_in(mark - 1 - p.now, 0, p), s.sum)
+    local us, parts = s.tat - p.now, s.fraction
+    local newest = mark == s.tat + (parts > 0 and 1 or 0)
+    if not newest then us, parts = min(us, mark - p.now - (p.parts > 1 and 1 or 0)), 0 end
+    local given = min(units, units_in(us, parts, p))
     if given < 1 then return 0 end
-    local us, parts = span(given, p)
+    local all_us, all_parts = span(given, p)
+    if all_us < us or (all_us == us and all_parts < parts) then us, parts = all_us, all_parts end
     s.tat, s.fraction = s.tat - us, s.fraction - parts
     if s.fraction < 0 then s.tat, s.fraction = s.tat - 1, s.fraction + p.parts end
-    if s.tat < p.now then s.tat, s.fraction = p.now, 0 end
-    s.sum = p.capacity - free(s.tat - p.now, s.fraction, p)
+    s.sum, s.anchored = units_in(s.tat - p.now, s.fraction, p), not newest
     return given
   end
 

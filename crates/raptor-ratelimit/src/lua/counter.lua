@@ -19,9 +19,11 @@ local function new_counter(decimal)
     s.start, s.previous, s.current, s.sum = p.aligned, 0, 0, 0
   end
 
+  -- What is more than the limit fades within a window; what is not counts as it does when taken now.
   function counter.anchor(s, sum, p)
-    sum = min(sum, p.capacity)
-    s.start, s.previous, s.current, s.sum, s.anchored = p.now, 0, sum, sum, true
+    local current = min(sum, p.capacity)
+    s.start, s.previous, s.current = p.now, min(sum - current, floor((EXACT - 1) / STEPS)), current
+    s.sum, s.anchored = s.previous + current, true
   end
 
   -- What counts of both windows, by the steps of `p`.

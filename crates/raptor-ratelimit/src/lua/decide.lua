@@ -9,7 +9,7 @@
 --           G bucket, F fixed, C counter; the last three may be left out: burst is of a bucket, mark
 --           and epoch are a receipt's
 -- returns {"ok", the server's now_us, a limit: verdict, remaining, retry_us, reset_us, ...}
---   verdict   allowed | denied | never (cost above the limit) | wrongtype | corrupt | layout;
+--   verdict   allowed | denied | never (cost above the limit, and not by an override alone) | wrongtype | corrupt | layout;
 --             with ';<epoch>;<units>' behind it where a ruling stands
 --   retry_us  until the same cost fits (denied only); of 'r': the units given back
 --   reset_us  until the whole limit is back
@@ -32,7 +32,7 @@ local function shape(letter, units, window, burst, at)
   local p = {
     algorithm = algorithm, load = algorithm.load, rewrite = algorithm.rewrite, letter = letter,
     limit = units + 0, window = window + 0, text = window, burst = burst ~= '' and burst + 0, now = at,
-    capacity = 0, width = 0, cur = 0, whole_in = false, mark = false, epoch = false, -- room for these
+    capacity = 0, full_us = 0, width = 0, cur = 0, whole_in = false, mark = false, epoch = false, -- room for these
   }
   algorithm.shape(p)
   return p
@@ -79,7 +79,7 @@ local function load_other(s, value, p)
   local letter = match(value, '^R1(%u)')
   local q = letter and letter ~= p.letter and shape(letter, decimal(p.limit), p.text, '', p.now)
   p.algorithm.fresh(s, p)
-  if not q then return letter ~= p.letter and match(value, '^R%d+%u') and 'layout' or 'corrupt', p end
+  if not q then return letter ~= p.letter and letter ~= 'W' and match(value, '^R%d+%u') and 'layout' or 'corrupt', p end
   local was = {}
   local bad = q.load(was, value, q)
   if bad then return 'corrupt', p end
@@ -103,9 +103,10 @@ local function read(s, key, p)
   end
 end
 
--- Writes `s` with `cost` taken now.
+-- Writes `s` with `cost` taken now. An epoch stays for as long as the key does, and the key for as long as
+-- it would have: receipts from before would count again, or those of now would not.
 local function write(key, s, cost, p, ttl_floor_ms)
-  local ruled, ttl_us = s.ruling, 0
+  local ruled, ttl_us, left_ms = s.ruling, 0, 0
   if s.anchored then -- receipts of what was moved are void
     ruling = ruling or new_ruling()
     ruled = ruled or { limit = false, till = 0, blocked = 0, epoch = 0 }
@@ -114,15 +115,20 @@ local function write(key, s, cost, p, ttl_floor_ms)
   end
   if ruled then
     ttl_us = max(ruled.limit and ruled.till - p.now or 0, ruled.blocked - p.now)
-    local remembered = 3 * max(p.window, p.algorithm.reset(s, p))
-    if ttl_us <= 0 and server_now >= ruled.epoch + remembered then ruled, s.ruling = false, false end
+    if ruled.epoch > 0 then
+      left_ms = pcall('PTTL', key) -- an ACL may forbid it
+      left_ms = type(left_ms) == 'number' and left_ms or 0
+      if s.anchored then ttl_us = max(ttl_us, 2 * max(p.window, p.full_us)) end
+    elseif ttl_us <= 0 then
+      ruled, s.ruling = false, false
+    end
   end
   local value, value_us = p.algorithm.pack(s, cost, p)
   if ruled then
     value, value_us = ruling.text(ruled) .. value, max(value_us, ttl_us)
   end
   -- Servers write a number of this size out in full.
-  call('SET', key, value, 'PX', max(math.ceil(value_us / 1000) + 1, ttl_floor_ms))
+  call('SET', key, value, 'PX', max(math.ceil(value_us / 1000) + 1, ttl_floor_ms, left_ms))
 end
 
 -- An ACL may forbid one of the two ways to write: then it stops the call before the first of several
@@ -156,8 +162,16 @@ for arg = 1, #ARGV do
         retry_us = p.algorithm.retry(s, cost, p)
         if retry_us then verdict, retry_us = 'denied', max(1, retry_us) else verdict, retry_us, bad = 'corrupt', 0, true end
       end
-      if s.ruling and s.ruling.blocked > p.now and not bad then
-        verdict, retry_us = 'denied', max(retry_us, s.ruling.blocked - p.now)
+    end
+    local ruled = not bad and s.ruling
+    if ruled then -- a lower override denies for no longer than it stands, and a block up to its end
+      if ruled.limit and p.limit < request[i].limit then
+        local left = ruled.till - p.now
+        if verdict == 'denied' then retry_us = math.min(retry_us, left) end
+        if verdict == 'never' and cost <= request[i].capacity then verdict, retry_us = 'denied', left end
+      end
+      if ruled.blocked > p.now and verdict ~= 'never' then
+        verdict, retry_us = 'denied', max(retry_us, ruled.blocked - p.now)
       end
     end
     if bad then sound = false end

@@ -65,7 +65,7 @@ if listed and not call('HGET', KEYS[2], field) and call('HLEN', KEYS[2]) > MAX_R
   if over == 0 then return { 'full' } end
 end
 
-local keep_ms = state ~= '' and math.max(call('PTTL', KEYS[1]), 1) or 0
+local keep_ms = (state ~= '' or ruled.epoch > 0) and math.max(call('PTTL', KEYS[1]), 1) or 0
 local ruled_ms = math.ceil(math.max(ruled.till - now, ruled.blocked - now, 0) / 1000)
 if ruled.epoch > 0 then keep_ms = math.max(keep_ms, math.ceil(outlive_us / 1000)) end
 if listed or ruled.epoch > 0 then

@@ -18,6 +18,7 @@ local function new_ruling()
     for i = 1, 4 do
       if not match(numbers[i], '^%d+$') or #numbers[i] > 16 or tonumber(numbers[i]) > MOST then return nil end
     end
+    if limit ~= '-' and limit + 0 < 1 then return nil end
     return { limit = limit ~= '-' and tonumber(limit), till = till + 0, blocked = blocked + 0, epoch = epoch + 0 }, pos
   end
 

@@ -41,6 +41,15 @@ fn a_file_becomes_limits_by_tier_and_endpoint() -> Result<()> {
 #[test]
 fn a_bad_file_says_what_is_wrong_and_where() {
     let limit = |limit: &str| format!("[tiers.free]\n\"POST /chat\" = [{limit}]");
+    let once_an_hour = |more: &str| format!("{{ limit = 1, window = \"1h\"{more} }}");
+    let everywhere = |shared_at: &str| {
+        let limits = [String::new(), format!(", shared_at = \"{shared_at}\"")];
+        let limits = limits.map(|more| once_an_hour(&more)).join(", ");
+        let chat = once_an_hour("");
+        format!("[tiers.free]\n\"*\" = [{limits}]\n\"POST /chat\" = [{chat}]")
+    };
+    // Nobody asks for `*` there.
+    assert!(Policies::from_toml(&everywhere("POST /chat")).is_ok());
     for (text, says) in [
         ("default_tier = \"gold\"\n[tiers]".to_owned(), "gold"),
         (limit("{ limit = 0, window = \"1h\" }"), "POST /chat"),
@@ -51,6 +60,8 @@ fn a_bad_file_says_what_is_wrong_and_where() {
         (limit("{ limit = 1, window = \"1h\", outage = { local = 0 } }"), "nonzero"),
         (limit("{ limit = 1, window = \"1h\", color = 3 }"), "color"),
         (limit("{ limit = 1, window = \"1h\" }, { limit = 2, window = \"60m\" }"), "3600s"),
+        (limit(&["", ", shared_at = \"POST /chat\""].map(once_an_hour).join(", ")), "3600s"),
+        (everywhere("POST /other"), "3600s"),
         (limit(""), "0 limits"),
         (limit("{ limit = -1, window = \"1h\" }"), "line 2"),
         ("tiers = 5".to_owned(), "line 1"),

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use raptor_ratelimit::Limit;
+use raptor_ratelimit::{AcquireOptions, Algorithm, Limit, Outcome};
 
 use crate::model::width;
-use crate::rig::{MINUTE, Rig, START_US, micros};
+use crate::rig::{MINUTE, Rig, START_US, instant, micros, subject};
 
 const SECOND: u64 = 1_000_000;
 
@@ -65,5 +65,72 @@ async fn two_windows_in_turn_under_one_name_admit_no_more_than_the_stricter() ->
         admitted += u32::from(decision.is_allowed());
     }
     assert_eq!(admitted, 10);
+    Ok(())
+}
+
+const ALL: [Algorithm; 5] =
+    [Algorithm::Strict, Algorithm::Log, Algorithm::Bucket, Algorithm::Fixed, Algorithm::Counter];
+
+#[tokio::test]
+async fn two_versions_in_turn_at_one_instant_admit_no_more_than_the_larger() -> Result<()> {
+    let rig = Rig::start().await?;
+    let half = MINUTE / 2;
+    let mut pairs = vec![(Limit::bucket(10, MINUTE)?, Limit::bucket(10, MINUTE)?.burst(20)?)];
+    for old in ALL {
+        for new in ALL {
+            pairs.push((Limit::new(old, 10, MINUTE)?, Limit::new(new, 20, MINUTE)?));
+            pairs.push((Limit::new(old, 10, half)?, Limit::new(new, 20, MINUTE)?));
+            pairs.push((Limit::new(old, 10, MINUTE)?, Limit::new(new, 20, half)?));
+        }
+    }
+    for (n, (small, large)) in pairs.into_iter().enumerate() {
+        let name = format!("p{n}");
+        let pair = [small.clone().named(&name)?, large.clone().named(&name)?];
+        let mut admitted = 0;
+        for i in 0..80 {
+            let limit = std::slice::from_ref(&pair[i % 2]);
+            admitted += u32::from(rig.at(START_US, limit, 1).await?.is_allowed());
+        }
+        assert!((10..=20).contains(&admitted), "{small:?} {large:?}: {admitted}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tightening_for_a_while_erases_nothing_and_locks_nobody_out() -> Result<()> {
+    let rig = Rig::start().await?;
+    for algorithm in ALL {
+        let wide = [Limit::new(algorithm, 100, MINUTE)?.named(algorithm.as_str())?];
+        let tight = [Limit::new(algorithm, 1, MINUTE / 2)?.named(algorithm.as_str())?];
+        assert!(rig.at(START_US, &wide, 100).await?.is_allowed());
+        assert!(!rig.at(START_US + SECOND, &tight, 1).await?.is_allowed(), "{algorithm:?}");
+        assert!(!rig.at(START_US + 2 * SECOND, &wide, 90).await?.is_allowed(), "{algorithm:?}");
+        let change = START_US + 3 * SECOND;
+        let denied = rig.at(change, &tight, 1).await?;
+        let Outcome::Denied { retry_after } = denied.outcome else { panic!("{denied:?}") };
+        assert!(retry_after <= MINUTE * 2, "{algorithm:?} {retry_after:?}");
+        if algorithm == Algorithm::Bucket {
+            assert_eq!(retry_after, MINUTE / 2);
+        }
+        let due = change + micros(retry_after);
+        assert!(!rig.at(due - 1, &tight, 1).await?.is_allowed(), "{algorithm:?}");
+        assert!(rig.at(due, &tight, 1).await?.is_allowed(), "{algorithm:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_override_that_was_lower_for_a_while_erases_nothing() -> Result<()> {
+    let rig = Rig::start().await?;
+    for algorithm in ALL {
+        let limits = [Limit::new(algorithm, 100, MINUTE)?];
+        assert!(rig.at(START_US, &limits, 100).await?.is_allowed());
+        let now = AcquireOptions::default().now(instant(START_US + SECOND))?;
+        let two = Duration::from_secs(2);
+        rig.service.set_override(&subject(), &limits[0], 1, two, &now).await?;
+        assert!(!rig.at(START_US + SECOND * 3 / 2, &limits, 1).await?.is_allowed());
+        let after = rig.at(START_US + 3 * SECOND, &limits, 90).await?;
+        assert!(!after.is_allowed(), "{algorithm:?}");
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use raptor_ratelimit::{AcquireOptions, Algorithm, Limit, Outcome, Receipt};
+use raptor_testkit::redis;
 
 use crate::model::Record;
 use crate::rig::{MINUTE, Random, Rig, START_US, instant, subject};
@@ -67,7 +68,50 @@ async fn what_is_back_by_itself_is_not_given_back_again() -> Result<()> {
     let limits = [Limit::bucket(10, MINUTE)?.named("half")?];
     let receipt = rig.at(START_US, &limits, 10).await?.receipt.take().unwrap();
     let at = START_US + 30 * SECOND;
-    assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [4], "4 whole ones are left");
+    assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [5], "half is left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_unit_that_is_draining_comes_back_from_a_bucket_as_far_as_it_is_there() -> Result<()> {
+    let rig = Rig::start().await?;
+    for (units, passed) in [(10, 0), (10, 1), (10, 5_999_999), (7, 0), (7, 1), (7, 8_000_000)] {
+        let limits = [Limit::bucket(units, MINUTE)?.named(format!("{units}-{passed}"))?];
+        let receipt = rig.at(START_US, &limits, 1).await?.receipt.take().unwrap();
+        let at = START_US + passed;
+        assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [1], "{units} {passed}");
+        assert!(rig.at(at, &limits, units).await?.is_allowed(), "{units} {passed}");
+        assert!(!rig.at(at, &limits, 1).await?.is_allowed(), "{units} {passed}");
+    }
+    // Half of it is gone: the other half comes back, and the four after it stay.
+    let limits = [Limit::bucket(10, MINUTE)?.named("behind")?];
+    let receipt = rig.at(START_US, &limits, 1).await?.receipt.take().unwrap();
+    assert!(rig.at(START_US, &limits, 4).await?.is_allowed());
+    let at = START_US + 3 * SECOND;
+    assert_eq!(rig.service.refund(later(receipt, at)).await?.units, [1]);
+    let denied = rig.at(at, &limits, 7).await?.outcome;
+    assert_eq!(denied, Outcome::Denied { retry_after: MINUTE / 10 });
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_drained_since_an_earlier_refund_is_not_given_back() -> Result<()> {
+    let rig = Rig::start().await?;
+    let limits = [Limit::bucket(10, MINUTE)?];
+    let first = rig.at(START_US, &limits, 5).await?.receipt.take().unwrap();
+    let second = rig.at(START_US, &limits, 5).await?.receipt.take().unwrap();
+    assert_eq!(rig.service.refund(first).await?.units, [5]);
+    // The second five have drained; these ten are others'.
+    assert!(rig.at(START_US + 36 * SECOND, &limits, 10).await?.is_allowed());
+    let at = START_US + 37 * SECOND;
+    assert!(rig.service.refund(later(second, at)).await?.is_void());
+    assert!(!rig.at(at, &limits, 1).await?.is_allowed());
+    // From the newest on, each is known.
+    let at = START_US + 600 * SECOND;
+    let first = rig.at(at, &limits, 5).await?.receipt.take().unwrap();
+    let second = rig.at(at, &limits, 5).await?.receipt.take().unwrap();
+    assert_eq!(rig.service.refund(second).await?.units, [5]);
+    assert_eq!(rig.service.refund(first).await?.units, [5]);
     Ok(())
 }
 
@@ -100,6 +144,56 @@ async fn a_receipt_is_void_after_a_reset_a_changed_policy_and_a_step_of_the_cloc
         assert!(rig.at(START_US, &longer, 4).await?.is_allowed(), "{algorithm:?}");
         let void = rig.service.refund(receipt).await?.is_void();
         assert_eq!(void, algorithm != Algorithm::Log, "{algorithm:?}: window");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_receipt_from_before_a_reset_is_void_for_as_long_as_it_would_have_counted() -> Result<()>
+{
+    let rig = Rig::start().await?;
+    let options = AcquireOptions::default();
+    for algorithm in [Algorithm::Bucket, Algorithm::Strict] {
+        // By a reset.
+        let limit = Limit::new(algorithm, 1_000, MINUTE)?.named(format!("reset-{algorithm:?}"))?;
+        let limits = [limit.clone()];
+        let all = options.clone().cost(1_000)?;
+        assert!(rig.service.acquire(&subject(), &limits, &all).await?.is_allowed());
+        rig.service.reset(&subject(), &limits, &options).await?;
+        assert!(rig.one(&limit).await?.is_allowed());
+        let key = crate::rig::key(std::str::from_utf8(limit.policy())?);
+        let ttl: i64 = rig.query(redis::cmd("PTTL").arg(key)).await?;
+        assert!(ttl > 60_000, "{algorithm:?} {ttl}");
+
+        // By a policy that was shorter for a while.
+        let name = format!("moved-{algorithm:?}");
+        let long = Limit::new(algorithm, 100, MINUTE * 60)?.named(&name)?;
+        let short = Limit::new(algorithm, 1_000, MINUTE / 1_200)?.named(&name)?;
+        let all = options.clone().cost(100)?;
+        assert!(rig.service.acquire(&subject(), &[long], &all).await?.is_allowed());
+        assert!(rig.one(&short).await?.is_allowed());
+        assert!(rig.one(&short).await?.is_allowed());
+        let ttl: i64 = rig.query(redis::cmd("PTTL").arg(crate::rig::key(&name))).await?;
+        assert!(ttl > 3_500_000, "{algorithm:?} {ttl}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn receipts_stay_good_however_long_ago_a_reset_was() -> Result<()> {
+    let rig = Rig::start().await?;
+    let limit = Limit::strict(1_000_000, std::time::Duration::from_millis(400))?;
+    assert!(rig.one(&limit).await?.is_allowed());
+    let limits = std::slice::from_ref(&limit);
+    rig.service.reset(&subject(), limits, &AcquireOptions::default()).await?;
+    let start = std::time::Instant::now();
+    let mut last = (start.elapsed(), rig.one(&limit).await?);
+    while start.elapsed().as_millis() < 2_000 {
+        let next = (start.elapsed(), rig.one(&limit).await?);
+        let (taken, mut decision) = std::mem::replace(&mut last, next);
+        let refund = rig.service.refund(decision.receipt.take().unwrap()).await?;
+        let age = start.elapsed() - taken;
+        assert!(!refund.is_void() || age.as_millis() >= 400, "{taken:?} {age:?}");
     }
     Ok(())
 }

@@ -88,6 +88,7 @@ impl Reference for Bucket {
         let mut moved = false;
         if bucket.limit > 0 && now < bucket.last {
             bucket.whole_at += (now - bucket.last) * bucket.limit;
+            bucket.last = now;
             moved = true;
         }
         if bucket.limit == 0 || bucket.whole_at <= now * bucket.limit {
@@ -95,31 +96,41 @@ impl Reference for Bucket {
             bucket = Self { limit, window, last: now, whole_at: now * limit };
         }
         if (bucket.limit, bucket.window) != (limit, window) {
-            let used = ceil(bucket.whole_at - now * bucket.limit, bucket.window).min(burst);
+            let parts = limit / gcd(limit, window);
+            let exact = ((1 << 53) - 1) / parts;
+            let exact = exact.min(1_000_000_000_000_000 / (window / limit + 1)).max(burst);
+            let used = ceil(bucket.whole_at - now * bucket.limit, bucket.window).min(exact);
             bucket = Self { limit, window, last: now, whole_at: now * limit + used * window };
             moved = true;
         }
-        if bucket.whole_at - now * limit > burst * window {
-            bucket.whole_at = now * limit + burst * window;
-            moved = true;
+        let filled = bucket.last + ceil(burst * window, limit) - now;
+        if bucket.whole_at - bucket.last * limit > burst * window && filled <= 0 {
+            moved = false;
+            bucket = Self { limit, window, last: now, whole_at: now * limit };
         }
-        bucket.last = now;
+        let filled = bucket.last + ceil(burst * window, limit) - now;
         let free = burst * window - (bucket.whole_at - now * limit);
         let verdict = if cost > burst {
             Verdict::Never
         } else if cost * window <= free {
             bucket.whole_at += cost * window;
+            bucket.last = now;
             Verdict::Allowed
         } else {
-            Verdict::Denied { retry_us: ceil(cost * window - free, limit) as u64 }
+            Verdict::Denied { retry_us: ceil(cost * window - free, limit).min(filled) as u64 }
         };
         if moved || verdict == Verdict::Allowed {
             *self = bucket.clone();
         }
         let left = burst * window - (bucket.whole_at - now * limit);
-        let reset_us = ceil(bucket.whole_at - now * limit, limit);
-        (verdict, left.div_euclid(window) as u64, reset_us as u64)
+        let filled = bucket.last + ceil(burst * window, limit) - now;
+        let reset_us = ceil(bucket.whole_at - now * limit, limit).min(filled);
+        (verdict, left.div_euclid(window).max(0) as u64, reset_us as u64)
     }
+}
+
+fn gcd(a: i128, b: i128) -> i128 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The fixed window.
@@ -186,8 +197,11 @@ impl Counter {
 impl Reference for Counter {
     fn acquire(&mut self, now: u64, policy: Policy, cost: u64) -> Answer {
         let Policy { limit, window_us, .. } = policy;
-        let anchored =
-            |sum: u64| Self { window_us, start: now, previous: 0, current: sum.min(limit) };
+        let anchored = |sum: u64| {
+            let current = sum.min(limit);
+            let previous = (sum - current).min(((1 << 53) - 1) / 10_000);
+            Self { window_us, start: now, previous, current }
+        };
         if self.window_us == 0 {
             *self = Self { window_us, start: now - now % window_us, previous: 0, current: 0 };
         }

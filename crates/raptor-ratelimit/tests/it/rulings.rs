@@ -93,8 +93,35 @@ async fn an_override_counts_instead_of_the_policy_for_its_time() -> Result<()> {
         // And by itself.
         let start = START_US + 400 * SECOND;
         rig.service.set_override(&subject(), &limit, 3, MINUTE, &at(start)).await?;
-        assert_eq!(rig.at(start, &limits, 4).await?.outcome, Outcome::Never, "{algorithm:?}");
+        let until_its_end = Outcome::Denied { retry_after: MINUTE };
+        assert_eq!(rig.at(start, &limits, 4).await?.outcome, until_its_end, "{algorithm:?}");
+        assert_eq!(rig.at(start, &limits, 11).await?.outcome, Outcome::Never, "{algorithm:?}");
         assert!(rig.at(start + 60 * SECOND, &limits, 4).await?.is_allowed(), "{algorithm:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_denial_under_a_lower_override_names_no_time_after_its_end() -> Result<()> {
+    let rig = Rig::start().await?;
+    let five = Duration::from_secs(5);
+    for algorithm in ALL {
+        let limit = Limit::new(algorithm, 100, MINUTE)?;
+        let limits = [limit.clone()];
+        assert!(rig.at(START_US, &limits, 50).await?.is_allowed());
+        rig.service.set_override(&subject(), &limit, 10, five, &at(START_US)).await?;
+        for cost in [9, 20] {
+            let decision = rig.at(START_US + SECOND, &limits, cost).await?;
+            let left = Duration::from_secs(4);
+            assert_eq!(decision.outcome, Outcome::Denied { retry_after: left }, "{algorithm:?}");
+        }
+        let due = rig.at(START_US + 5 * SECOND, &limits, 20).await?;
+        assert!(due.is_allowed(), "{algorithm:?}");
+        // A block beside it stands for its own time.
+        rig.service.set_override(&subject(), &limit, 10, five, &at(START_US)).await?;
+        rig.service.block(&subject(), &limit, MINUTE, &at(START_US)).await?;
+        let blocked = rig.at(START_US, &limits, 20).await?.outcome;
+        assert_eq!(blocked, Outcome::Denied { retry_after: MINUTE }, "{algorithm:?}");
     }
     Ok(())
 }
@@ -175,21 +202,25 @@ async fn bad_durations_numbers_and_values_are_typed_errors() -> Result<()> {
 async fn a_damaged_ruling_is_a_typed_error_and_no_admission() -> Result<()> {
     let rig = Rig::start().await?;
     let limits = [Limit::strict(10, MINUTE)?];
+    let bucket = [Limit::bucket(20, MINUTE)?.burst(5)?.named("60s")?];
     let huge = "9".repeat(17);
     for value in [
         "R1W;0;0;0;".to_owned(),
         "R1W5-3;0;0;0;".to_owned(),
         format!("R1W{huge};{START_US}0;0;0;"),
         format!("R1W-;{huge};0;0;"),
+        "R1W0;9007199254740991;0;7;".to_owned(),
         "R1W-;0;0;0".to_owned(),
         "R1W-;0;0;0;junk".to_owned(),
         "R1W-;0;0;0;R1W-;0;0;0;".to_owned(),
         "R1W-;0;0;0;R2S60000000;1;0;1$".to_owned(),
     ] {
         rig.query::<()>(redis::cmd("SET").arg(key("60s")).arg(&value)).await?;
-        let error = rig.at(START_US, &limits, 1).await.unwrap_err();
-        let error = error.downcast_ref::<raptor_core::Error>().unwrap();
-        assert_eq!(error.kind(), ErrorKind::Codec, "{value}: {error}");
+        for limits in [&limits, &bucket] {
+            let error = rig.at(START_US, limits, 1).await.unwrap_err();
+            let error = error.downcast_ref::<raptor_core::Error>().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Codec, "{value}: {error}");
+        }
     }
     Ok(())
 }
