@@ -221,6 +221,35 @@ async fn what_is_in_flight_when_it_is_closed_is_lost_and_nothing_follows() {
     assert_eq!(n, None);
 }
 
+/// A connection waits as long as the server does: what may block has one of its own, and deadlines are the caller's.
+#[tokio::test]
+async fn a_command_that_blocks_is_answered_when_the_server_answers() {
+    let server = Server::start().await.expect("a server");
+    for blocking in connections(server.port()).await {
+        let other = connections(server.port()).await.remove(0);
+        let popped = send(&blocking, "BLPOP queue 0");
+        let pushed = async {
+            until_blocked(&other).await;
+            send(&other, "RPUSH queue x").await
+        };
+        let (popped, pushed) = in_time(futures_util::future::join(popped, pushed)).await;
+        assert_eq!(pushed.expect("pushed"), Reply::Int(1));
+        assert_eq!(popped.expect("popped"), Reply::Array(vec![text("queue"), text("x")]));
+        assert_eq!(in_time(send(&blocking, "BLPOP queue 0.01")).await.expect("nil"), Reply::Nil);
+    }
+}
+
+async fn until_blocked(connection: &Arc<dyn Connection>) {
+    loop {
+        let info = send(connection, "INFO clients").await.expect("INFO");
+        let Reply::Bytes(info) = info else { panic!("{info:?}") };
+        if String::from_utf8_lossy(&info).contains("blocked_clients:1") {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn the_end_of_a_connection_is_known_without_being_asked_for() {
     let server = Server::start().await.expect("a server");
