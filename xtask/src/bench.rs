@@ -41,14 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut failed = 0;
     if args.peers {
         let mut bench = process::cargo();
-        bench.args([
-            "bench",
-            "--locked",
-            "--manifest-path",
-            "bench/peers/Cargo.toml",
-            "--bench",
-            "*",
-        ]);
+        bench.args(["bench", "--manifest-path", "bench/peers/Cargo.toml", "--bench", "*"]);
         bench.arg("--target-dir").arg(&metadata.target_directory);
         bench.arg("--").args(&args.filter).current_dir(workspace::root());
         anyhow::ensure!(process::status(&mut bench)?.success(), "the peers' benches failed");
