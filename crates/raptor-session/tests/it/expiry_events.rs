@@ -74,7 +74,7 @@ async fn what_was_ended_by_a_call_is_not_told_and_what_was_evicted_is() {
 }
 
 #[tokio::test]
-async fn an_anonymous_end_is_told_and_an_old_one_forgotten() {
+async fn an_anonymous_end_is_told() {
     let f = Fixture::start().await;
     let sessions = told(&f);
     at(&sessions, 0).create_anonymous(&Metadata::new()).await.expect("a session");
@@ -84,6 +84,12 @@ async fn an_anonymous_end_is_told_and_an_old_one_forgotten() {
         found.extend(due);
     }
     assert_eq!((found.len(), found[0].user.as_str()), (1, ""));
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_asked_for_is_forgotten_after_a_week() {
+    let f = Fixture::start().await;
+    let sessions = told(&f);
     create(&at(&sessions, 0), "ann").await;
     let week = 7 * 24 * 60;
     create(&at(&sessions, week + 11), "ann").await;
