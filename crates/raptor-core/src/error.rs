@@ -32,6 +32,10 @@ pub enum ErrorKind {
     /// The server is out of memory (`maxmemory` with `noeviction`) or a queue is full.
     Capacity,
     /// The server cannot do this now, but said so before doing anything (`TRYAGAIN`, `LOADING` …).
+    ///
+    /// Also when it refuses writes to a script, for want of replicas (`NOREPLICAS`) or of a disk
+    /// (`MISCONF`); then [`is_retryable`](Error::is_retryable) is false, since the script may have got
+    /// past a write before.
     TryAgain,
     /// Stored or received bytes do not have the expected form.
     Codec,
@@ -141,7 +145,11 @@ impl Error {
     #[must_use]
     pub(crate) fn from_script(message: &str) -> Self {
         let mut error = Self::from_server(message);
-        if !matches!(error.kind, ErrorKind::WrongType | ErrorKind::Capacity | ErrorKind::Auth) {
+        // What a server says of each write while it refuses them all.
+        let writes_refused = matches!(first_word(message), "NOREPLICAS" | "MISCONF");
+        if !matches!(error.kind, ErrorKind::WrongType | ErrorKind::Capacity | ErrorKind::Auth)
+            && !writes_refused
+        {
             error.kind = ErrorKind::Server;
         }
         error.may_have_run = true;
@@ -164,13 +172,14 @@ impl Error {
     /// An error reply of the server, classified by its first word (the one stable part of it).
     #[must_use]
     pub(crate) fn from_server(reply: &str) -> Self {
-        let word = reply.split([' ', '\r', '\n']).next().unwrap_or_default();
-        let kind = match word {
+        let kind = match first_word(reply) {
             "WRONGTYPE" => ErrorKind::WrongType,
             "OOM" => ErrorKind::Capacity,
             "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => ErrorKind::Auth,
             "MOVED" | "ASK" | "TRYAGAIN" | "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY"
-            | "READONLY" | "NOREPLICAS" | "UNBLOCKED" | "NOSCRIPT" => ErrorKind::TryAgain,
+            | "READONLY" | "NOREPLICAS" | "MISCONF" | "UNBLOCKED" | "NOSCRIPT" => {
+                ErrorKind::TryAgain
+            }
             _ => ErrorKind::Server,
         };
         // A script's `OOM` or `WRONGTYPE` comes wrapped as `ERR …` by some engines.
@@ -192,6 +201,10 @@ impl Error {
         };
         Self::new(kind, format!("server answered {}", printable(reply)))
     }
+}
+
+fn first_word(reply: &str) -> &str {
+    reply.split([' ', '\r', '\n']).next().unwrap_or_default().trim_start_matches('-')
 }
 
 /// An error reply as a bounded, one-line text without what it quotes: that may be a key or a value,
@@ -268,11 +281,14 @@ mod tests {
             ("ERR ACL failure in script: No permissions to access a key", ErrorKind::Auth),
             ("ERR The user executing the script can't run this command", ErrorKind::Auth),
             ("TRYAGAIN Multiple keys request during rehashing of slot", ErrorKind::TryAgain),
+            ("MISCONF Valkey is configured to save RDB snapshots, but", ErrorKind::TryAgain),
             ("ERR value is not an integer or out of range", ErrorKind::Server),
             ("", ErrorKind::Server),
         ] {
             assert_eq!(Error::from_server(reply).kind(), kind, "{reply}");
         }
+        let inside = Error::from_script("MISCONF Errors writing to the AOF file");
+        assert_eq!((inside.kind(), inside.is_retryable()), (ErrorKind::TryAgain, false));
     }
 
     #[test]

@@ -184,6 +184,25 @@ async fn errors_are_typed() {
     assert_eq!(full.kind(), ErrorKind::Capacity, "{full:?}");
 }
 
+/// A master that lost its replicas refuses writes: to a command, and to a script.
+#[tokio::test]
+async fn writes_that_are_refused_for_want_of_replicas_are_an_outage() {
+    let (server, client) = fixture::server().await;
+    let wanted = raptor_testkit::redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("min-replicas-to-write")
+        .arg("1")
+        .clone();
+    server.query::<()>(&wanted).await.expect("CONFIG");
+    let key = Key::raw("k");
+    let set = client.command("SET").key(&key).arg("v").run::<()>().await.expect_err("refused");
+    assert_eq!((set.kind(), set.is_retryable()), (ErrorKind::TryAgain, true), "{set:?}");
+    let script = Script::new("test.set", "return redis.call('SET', KEYS[1], 'v')");
+    let set = client.script(&script).key(&key).run::<Reply>().await.expect_err("refused");
+    assert_eq!((set.kind(), set.is_retryable()), (ErrorKind::TryAgain, false), "{set:?}");
+    assert!(client.get(&key).await.expect("reads go on").is_none());
+}
+
 /// What an error says is the script's; that it ran stays true whatever it says.
 #[tokio::test]
 async fn an_error_from_inside_a_script_is_no_refusal_to_run_it() {

@@ -22,6 +22,8 @@ const BYTES: usize = 200;
 const HALF_AN_HOUR_MS: u64 = 1_800_000;
 /// Larger than what makes a slide worth a write.
 const STEP_MS: u64 = 1_100;
+/// Of the clock of what slides: longer than the bench takes, and shorter than a session lives unused.
+const AHEAD: Duration = Duration::from_secs(900);
 
 fn main() -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run())
@@ -146,7 +148,9 @@ impl Ground {
                     Ok(())
                 }),
                 self.way("get_session", callers, |ground, n| async move {
-                    let session = ground.sessions.get_session(ground.token(n)).await?;
+                    // Before each session's last use, so that none slides.
+                    let at = ground.sessions.pinned_at(ground.started);
+                    let session = at.get_session(ground.token(n)).await?;
                     anyhow::ensure!(session.is_some(), "it lives");
                     Ok(())
                 }),
@@ -155,7 +159,8 @@ impl Ground {
                     let turns =
                         ground.turns.fetch_add(1, Ordering::Relaxed) + ground.tokens.len() as u64;
                     let ms = turns * STEP_MS / ground.tokens.len() as u64;
-                    let at = ground.sessions.pinned_at(ground.started + Duration::from_millis(ms));
+                    let at = ground.started + AHEAD + Duration::from_millis(ms);
+                    let at = ground.sessions.pinned_at(at);
                     let session = at.get_session(ground.token(n)).await?;
                     anyhow::ensure!(session.is_some(), "it lives");
                     Ok(())
