@@ -49,13 +49,17 @@ local function text_of(head)
     head.absolute, head.revision, head.bytes, head.created, head.flags, head.id, head.suffix)
 end
 
+-- The absolute deadline is sealed, the other is not.
+local function end_of(head)
+  return math.min(head.deadline, head.absolute)
+end
+
 -- The head of a live session, or nothing and the status that says why.
 local function load(session, now)
   local held = redis.call('HMGET', session, 'h', 's', '>', 'g')
   if held[1] then
     local head, status = parse(held[1])
-    -- The absolute deadline is sealed, the other is not.
-    if head and now >= math.min(head.deadline, head.absolute) then return nil, {'none'}, head end
+    if head and now >= end_of(head) then return nil, {'none'}, head end
     if head then head.text, head.seal = held[1], held[2] end
     return head, status
   end

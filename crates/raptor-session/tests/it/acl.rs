@@ -123,6 +123,10 @@ impl Fixture {
             }
             _ => create(&self.admin, "ann").await,
         };
+        if matches!(operation, LoginThatPrunes | ListThatPrunes) {
+            let keys: Vec<String> = self.backend.keys("*session:*").await.expect("keys");
+            self.run(redis::cmd("DEL").arg(keys)).await;
+        }
         if matches!(operation, ReadOfNone | LogoutOfNone) {
             assert!(self.admin.delete_session(&token).await.expect("an answer"));
         }
