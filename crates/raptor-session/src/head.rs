@@ -9,6 +9,9 @@ use ulid::Ulid;
 /// Nobody's session has no index; this stands for its name.
 pub(crate) const NOBODY: &str = "-";
 
+/// No number in a head is larger: the last millisecond of the year 9999. `lua/base.lua` has it too.
+const MAX: i64 = 253_402_300_799_999;
+
 /// What stands in it, but the layout and the size of the fields, which only scripts need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -36,7 +39,7 @@ impl Head {
 
     fn read(text: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(text).ok()?.split(' ');
-        let mut number = || words.next()?.parse::<i64>().ok();
+        let mut number = || words.next()?.parse().ok().filter(|n| (0..=MAX).contains(n));
         let [_layout, seen_ms, deadline_ms, idle_ms, absolute_ms, revision, _bytes, created_ms] = [
             number()?,
             number()?,
@@ -53,9 +56,8 @@ impl Head {
         if words.next().is_some() {
             return None;
         }
-        let revision = revision.try_into().ok()?;
         let origin = Origin { id, created_ms, idle_ms, absolute_ms, suffix };
-        Some(Self { seen_ms, deadline_ms, revision, origin })
+        Some(Self { seen_ms, deadline_ms, revision: revision.unsigned_abs(), origin })
     }
 }
 
@@ -115,6 +117,8 @@ mod tests {
             "1",
             &GOOD.replace(" 9 ", " x "),
             &GOOD.replace(" 2 ", " -2 "),
+            &GOOD.replace(" 4 ", " 253402300800000 "),
+            &GOOD.replace(" 0 ", &format!(" {} ", "9".repeat(30))),
             &format!("{GOOD} more"),
         ] {
             assert!(Head::parse(&Bytes::copy_from_slice(bad.as_bytes())).is_err(), "{bad}");

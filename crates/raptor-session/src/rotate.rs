@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use raptor_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use crate::places;
 use crate::scripts::{Moved, ROTATE, Said, unknown_status};
@@ -17,6 +18,9 @@ const POINTER: Duration = Duration::from_secs(60);
 
 /// The longest that an old token may be read after it was rotated.
 pub const MAX_GRACE: Duration = Duration::from_secs(60 * 60);
+
+/// The first pause before an answer that was lost is asked for again; each is twice the last.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A rotation to be awaited: [`SessionService::rotate_session`].
 #[derive(Debug)]
@@ -41,7 +45,7 @@ impl<'a> Rotate<'a> {
     }
 
     /// Under this token, of [`SessionService::next_token`]: a repeat with the same one after an error is
-    /// harmless, and finishes what was begun.
+    /// harmless, and finishes what was begun, for at least 60 s.
     pub fn to(mut self, token: &'a SessionToken) -> Self {
         self.to = Some(token);
         self
@@ -62,16 +66,28 @@ impl<'a> Rotate<'a> {
             Some(token) => token.clone(),
             None => SessionToken::mint(at.shard, service.options.peppers.newest())?,
         };
-        let outcome = match service.replace(&at, &new, grace).await {
-            Err(error) if error.kind() == ErrorKind::Connection => {
-                service.replace(&at, &new, grace).await
-            }
-            other => other,
+        let outcome = service.replace_insisting(&at, &new, grace).await;
+        let outcome = match outcome {
+            Ok(rotated) => Ok(rotated.then_some(new)),
+            // Nobody else knows the token that the session may have by now.
+            Err((error, Ran::Perhaps)) if to.is_none() => Err(Error::new(
+                ErrorKind::OutcomeUnknown,
+                "the session may have another token that nobody was told: take a next_token before \
+                 you rotate, and repeat it with that",
+            )
+            .with_source(error)),
+            Err((error, _)) => Err(error),
         };
-        let outcome = outcome.map(|rotated| rotated.then_some(new));
         telemetry::operation_ended("rotate", outcome.as_ref().map(telemetry::found));
         outcome
     }
+}
+
+/// Whether a rotation may have happened whose answer is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ran {
+    No,
+    Perhaps,
 }
 
 impl<'a> IntoFuture for Rotate<'a> {
@@ -100,14 +116,20 @@ impl SessionService {
     /// loses no update within the grace, a logout is never lost to a rotation, and without a
     /// grace a stolen token is worth nothing but its owner's logout.
     ///
-    /// If the link breaks it is sent once more, which is harmless. To repeat it yourself, take a
-    /// [`next_token`](Self::next_token) first.
+    /// An answer that is lost is asked for again, which is harmless under the same new token, until the
+    /// command timeout has passed. If there is none by then, the session stands under its old token or under
+    /// the new one. Who must not lose a login takes a [`next_token`](Self::next_token) first and rotates
+    /// [`to`](Rotate::to) it: a repeat within 60 s (the grace, if that is longer) finishes the rotation or
+    /// says that it has happened, and [`get_session`](Self::get_session) by that token tells at any time.
+    /// Within its grace the old token serves meanwhile.
     ///
     /// Cost: two round trips (the new place is sealed for who the session is); O(log sessions of the user).
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for too long a grace, or a new token of another
-    /// shard; [`TryAgain`](ErrorKind::TryAgain) while a cluster moves the slot; otherwise as
+    /// shard; [`TryAgain`](ErrorKind::TryAgain) while a cluster moves the slot;
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) when it may have happened and the new token was not given
+    /// by [`to`](Rotate::to): the old one serves for its grace, and then its user logs in again; otherwise as
     /// [`get_session`](Self::get_session).
     ///
     /// ```no_run
@@ -135,8 +157,38 @@ impl SessionService {
         at.map(|at| SessionToken::mint(at.shard, self.options.peppers.newest())).transpose()
     }
 
+    /// As [`replace`](Self::replace), asked again and again while the answer may have been lost.
+    async fn replace_insisting(
+        &self,
+        old: &Address,
+        new: &SessionToken,
+        grace: Duration,
+    ) -> Result<bool, (Error, Ran)> {
+        let (began, timeout) = (Instant::now(), self.client.config().command_timeout());
+        let (mut ran, mut pause) = (Ran::No, PAUSE);
+        loop {
+            let error = match self.replace(old, new, grace, &mut ran).await {
+                Ok(rotated) => return Ok(rotated),
+                Err(error) => error,
+            };
+            // What never left, and cannot, is told at once.
+            let is_lost = error.kind() == ErrorKind::Connection || ran == Ran::Perhaps;
+            if !is_lost || !error.is_retryable() || began.elapsed() + pause >= timeout {
+                return Err((error, ran));
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
     /// Whether the session of `old` is that of `new` now.
-    async fn replace(&self, old: &Address, new: &SessionToken, grace: Duration) -> Result<bool> {
+    async fn replace(
+        &self,
+        old: &Address,
+        new: &SessionToken,
+        grace: Duration,
+        ran: &mut Ran,
+    ) -> Result<bool> {
         let to = self.address_of(new)?;
         if to.shard != old.shard || to.mac == old.mac {
             return Err(Error::invalid(
@@ -161,7 +213,13 @@ impl SessionService {
             .arg(POINTER.as_millis() as i64)
             .arg(self.seals.origin(&to.mac, &head.origin)?)
             .arg(self.seals.pointer(&old.mac, &to.mac, readable_ms)?);
-        match Said::read(call.run().await?)? {
+        let reply = call.run().await;
+        if let Err(error) = &reply
+            && matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout)
+        {
+            *ran = Ran::Perhaps;
+        }
+        match Said::read(reply?)? {
             Said::Of(status, _) if status == "ok" => Ok(true),
             Said::Of(status, _) if status == "dup" => Err(Error::invalid(
                 "the new token has a session already: take a new one from next_token",

@@ -10,7 +10,12 @@ use crate::head::corrupt;
 macro_rules! scripts {
     ($($name:ident: $called:literal, $file:literal;)*) => {$(
         pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new($called, concat!(include_str!("lua/head.lua"), include_str!($file)))
+            let source = concat!(
+                include_str!("lua/base.lua"),
+                include_str!("lua/head.lua"),
+                include_str!($file),
+            );
+            Script::new($called, source)
         });
     )*};
 }
@@ -35,9 +40,10 @@ scripts! {
     PUT: "session.put", "lua/put.lua";
 }
 
-/// The hot one stands alone.
-pub(crate) static GET: LazyLock<Script> =
-    LazyLock::new(|| Script::new("session.get", include_str!("lua/get.lua")));
+/// The hot one parses for itself.
+pub(crate) static GET: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("session.get", concat!(include_str!("lua/base.lua"), include_str!("lua/get.lua")))
+});
 
 /// What a script said of one session.
 #[derive(Debug)]

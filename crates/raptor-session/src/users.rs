@@ -64,7 +64,7 @@ impl FromStr for PageCursor {
 impl SessionService {
     /// A page of the live sessions of `user` in `workspace`, 1 to [`MAX_PAGE`], those that end first at its
     /// head; `after` is the last page's [`next`](SessionPage::next). For a user's own list of devices: it
-    /// shows no token, reads no deadline forward, and takes off the index what has ended.
+    /// shows no token, reads no deadline forward, and takes off the index what is gone.
     ///
     /// A session that lives from the first page to the last is on one of them at least; one that is used
     /// meanwhile may be on two. Where several share a page's last deadline to the millisecond, the page is
@@ -185,22 +185,18 @@ impl SessionService {
         let (mut rows, mut ask) = (Vec::new(), members);
         // What was rotated since the index was read is asked for where it is now.
         for _ in 0..HOPS {
-            let (read, moved) = self.read_all(&index, ask).await?;
-            rows.extend(read);
-            if moved.is_empty() {
+            let read = self.read_all(&index, ask).await?;
+            rows.extend(read.rows);
+            if read.moved.is_empty() {
                 break;
             }
-            ask = moved;
+            ask = read.moved;
         }
         Ok((rows, next))
     }
 
-    /// The sessions at these places, and where those are that were rotated.
-    async fn read_all(
-        &self,
-        index: &Index,
-        places: Vec<Address>,
-    ) -> Result<(Vec<(Address, SessionData)>, Vec<Address>)> {
+    /// The sessions at these places; who is gone leaves the index.
+    pub(crate) async fn read_all(&self, index: &Index, places: Vec<Address>) -> Result<Listed> {
         let mut call = self.client.script(&LIST).idempotent().large().key(&index.key);
         for at in &places {
             call = call.key(&places::session(self.client.keys(), at)?);
@@ -210,6 +206,7 @@ impl SessionService {
         if status != "ok" {
             return Err(refused(&status));
         }
+        let taken_off: i64 = reply.next().ok_or_else(unknown_status)?.decode()?;
         let (mut rows, mut moved) = (Vec::new(), Vec::new());
         while let (Some(mac), Some(held)) = (reply.next(), reply.next()) {
             let (mac, held) = (mac.decode::<String>()?, held.decode::<Vec<Bytes>>()?);
@@ -221,10 +218,10 @@ impl SessionService {
                 }
             }
         }
-        Ok((rows, moved))
+        Ok(Listed { rows, moved, taken_off: taken_off.unsigned_abs() })
     }
 
-    /// Where sessions of a user are, those that end first at the head.
+    /// Where sessions of a user are, those that end first at the head; behind the first page some that may have ended.
     async fn members(
         &self,
         index: &Index,
@@ -243,6 +240,15 @@ impl SessionService {
         let members = reply.filter_map(|mac| index.place(&mac)).collect();
         Ok((members, (!cursor.is_empty()).then_some(PageCursor(cursor))))
     }
+}
+
+/// What is at the places that an index names.
+pub(crate) struct Listed {
+    rows: Vec<(Address, SessionData)>,
+    /// Where those are that were rotated meanwhile.
+    moved: Vec<Address>,
+    /// Entries of sessions that are gone.
+    pub(crate) taken_off: u64,
 }
 
 /// A revocation to be awaited: [`SessionService::revoke_user`].
@@ -307,7 +313,7 @@ impl SessionService {
             for at in &members {
                 call = call.key(&places::session(self.client.keys(), at)?);
             }
-            let call = call.arg(ALL).arg(agenda.as_bytes()).arg(&except);
+            let call = call.arg(agenda.as_bytes()).arg(&except);
             let reply = call.run::<Vec<Bytes>>().await?;
             let (left, spared) = match &reply[..] {
                 [status, count, left, spared] if status == "ok" => {

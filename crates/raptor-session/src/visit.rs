@@ -116,8 +116,8 @@ impl SessionService {
     /// Once it has answered, no call that runs or comes later brings the session back. After a
     /// lost reply, delete again: `false` then says that the first attempt, or a deadline, ended it.
     /// An index that is not at hand (a cluster in the middle of moving the slot), not an index or in
-    /// a newer layout is left alone: an entry that stays behind ends with its score, the deadline it
-    /// had.
+    /// a newer layout is left alone: an entry that stays behind leaves it with a later login or
+    /// list.
     ///
     /// By an old token this ends the session under its new one, for 60 s or as long as the old one may be
     /// read: a logout that was under way while the token was rotated is a logout. The old token stays

@@ -37,12 +37,23 @@ if held[1] or held[2] or redis.call('EXISTS', session) == 1 then
 end
 if head.deadline <= now then return {'late'} end
 
--- Who leaves the index: the ended, those that are gone, and as many of the oldest as the cap wants.
-local leave, victims, told = {}, {}, {}
+-- Who leaves the index: those that are gone, whatever their score (a clock may be wrong, and what is not listed is missed
+-- by a revocation), and as many of the oldest as the cap wants. Who lives for longer than its score says gets it back.
+local leave, late, victims, told = {}, {}, {}, {}
 if index then
   if redis.call('ZMSCORE', index, NEWER)[1] then return {'layout'} end
-  leave = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))
-  local alive = cap > 0 and redis.call('ZCOUNT', index, '(' .. int(now), '+inf') or -1
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))) do
+    local key = string.sub(session, 1, -44) .. other
+    local text = redis.call('HGET', key, 'h')
+    local its = text and parse(text)
+    if not text then
+      leave[#leave + 1] = other
+    elseif its and now < end_of(its) and index_of(key, its.suffix) == index then
+      late[#late + 1] = int(end_of(its))
+      late[#late + 1] = other
+    end
+  end
+  local alive = cap > 0 and redis.call('ZCOUNT', index, '(' .. int(now), '+inf') + #late / 2 or -1
   if alive >= cap then
     local gone, there = {}, {}
     for _, other in ipairs(redis.call('ZRANGEBYSCORE', index, '(' .. int(now), '+inf', 'LIMIT', '0', int(EVICT))) do
@@ -83,6 +94,7 @@ if head then
   if ARGV[12] ~= '' then redis.call('HSET', session, 's', ARGV[12]) end
   redis.call('PEXPIRE', session, ttl)
 end
+if #late > 0 then redis.call('ZADD', index, 'XX', unpack(late)) end
 if #leave > 0 then redis.call('ZREM', index, unpack(leave)) end
 if #victims > 0 then redis.call('UNLINK', unpack(victims)) end
 if #told > 0 then redis.call('ZADD', agenda_of(session), 'XX', unpack(told)) end

@@ -18,7 +18,7 @@ if index then
 end
 if agenda then need('ZREM', agenda, mac) end
 redis.call('UNLINK', session)
--- A logout does not fail for its index: an entry that stays behind ends with its score.
+-- A logout does not fail for its index: an entry that stays behind leaves it with a later login or list.
 local scores = index and redis.pcall('ZMSCORE', index, NEWER)
 if scores and not scores.err and not scores[1] then redis.pcall('ZREM', index, mac) end
 if agenda then redis.pcall('ZREM', agenda, head.id .. ' ' .. head.suffix) end

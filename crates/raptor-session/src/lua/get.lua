@@ -5,26 +5,14 @@
 -- Does not slide a session that the index does not list: none may outlive what its user's index says of it.
 -- So it is, for the moment, while a cluster moves the slot and has the index at the other owner: the index is no
 -- declared key, so the server runs the script, and finds the index either missing or "non local".
--- It stands alone, for it is the hot one; the layout is in head.lua.
+-- It stands behind base.lua alone, for it is the hot one; the layout is in head.lua.
 -- KEYS[i] session  hash
 -- ARGV[i] now_ms   int, or '' for the server's clock
 -- returns {"ok", server_now_ms, session...}, each {"h", head, field, value, ...} | {"none"} | {"layout"} | {"corrupt"}
 --         | {"moved", mac, readable_until_ms, now_ms, seal} | {"refused", message}, nothing written
 
-local LAYOUT = '1'
-local NEWER = 'v2'
 local call, match, sub, max, min = redis.call, string.match, string.sub, math.max, math.min
 local server_now
-
-local function int(n)
-  return string.format('%.0f', n)
-end
-
--- Raises what an ACL forbids of a later step before the first write. Not every server can be asked.
-local allowed = redis.acl_check_cmd
-local function need(...)
-  if allowed and not allowed(...) then call(...) end
-end
 
 local function clock(pinned)
   if pinned ~= '' then return tonumber(pinned) end
@@ -49,8 +37,8 @@ local function reorder(held)
 end
 
 local function slide(key, held, now, seen, deadline, idle, absolute, rest)
-  local flags, suffix = match(rest, '^%d+ %d+ %d+ ([-e]) %w+ ([!-~]+)$')
-  if not flags then return {'corrupt'} end
+  local revision, bytes, created, flags, suffix = match(rest, '^(%d+) (%d+) (%d+) ([-e]) %w+ ([!-~]+)$')
+  if not flags or max(revision, bytes, created) > MAX then return {'corrupt'} end
   local mac, tag = sub(key, -43), sub(key, -51, -45)
   local index = suffix ~= '-' and sub(key, 1, -52) .. '~user' .. tag .. suffix
   if index then
@@ -98,17 +86,15 @@ local function read(key, pinned)
   if not name then return {'none'} end
   local now = clock(pinned)
   if name ~= 'h' then
-    local other = reorder(held)
-    if other then
-      if not other['>'] then return {'corrupt'} end
-      return {'moved', other['>'], other.g or '0', int(now), other.s or ''}
+    local pointer = reorder(held)
+    if pointer then
+      if not pointer['>'] then return {'corrupt'} end
+      return {'moved', pointer['>'], pointer.g or '0', int(now), pointer.s or ''}
     end
   end
   local version, seen, deadline, idle, absolute, rest = match(held[2], '^(%d+) (%d+) (%d+) (%d+) (%d+) (.+)$')
-  if version ~= LAYOUT then
-    local other = match(held[2], '^(%d+) ')
-    return {other and tonumber(other) > tonumber(LAYOUT) and 'layout' or 'corrupt'}
-  end
+  if version ~= LAYOUT then return not_ours(match(held[2], '^(%d+) ')) end
+  if max(seen, deadline, idle, absolute) > MAX then return {'corrupt'} end
   seen, idle, absolute = tonumber(seen), tonumber(idle), tonumber(absolute)
   deadline = min(tonumber(deadline), absolute) -- which is sealed, the other is not
   if now >= deadline then return finish(key, rest) end

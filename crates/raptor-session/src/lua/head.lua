@@ -1,4 +1,5 @@
--- head: what the session scripts share; each stands behind it. A session's head, its index, the clock.
+-- head: what the session scripts share, but get.lua; each stands behind base.lua and this. A session's head, its index,
+-- the clock.
 -- KEYS and ARGV are those of the script that follows.
 --
 -- A session is a hash:  h         its head, one text, so that a read parses once and a slide writes once:
@@ -11,18 +12,7 @@
 -- returns nothing by itself; the others' statuses {"none"} | {"corrupt"} | {"layout"} | {"split"}
 --         | {"moved", mac, readable_until_ms, now_ms, seal} are from here
 
-local LAYOUT = 1
-local NEWER = 'v2' -- a member of every index of a newer layout
 local PRUNE = 64
-
-local function int(n)
-  return string.format('%.0f', n)
-end
-
--- Raises what an ACL forbids of a later step before the first write. Not every server can be asked.
-local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then redis.call(...) end
-end
 
 -- Milliseconds, and the thousandths of the one that runs.
 local function clock(pinned)
@@ -34,10 +24,12 @@ end
 
 local function parse(text)
   local version, rest = string.match(text, '^(%d+) (.*)$')
-  if version and tonumber(version) > LAYOUT then return nil, {'layout'} end
+  if version ~= LAYOUT then return nil, not_ours(version) end
   local seen, deadline, idle, absolute, revision, bytes, created, flags, id, suffix =
-    string.match(rest or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([-e]) (%w+) ([!-~]+)$')
-  if not seen then return nil, {'corrupt'} end
+    string.match(rest, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([-e]) (%w+) ([!-~]+)$')
+  if not seen or math.max(seen, deadline, idle, absolute, revision, bytes, created) > MAX then
+    return nil, {'corrupt'}
+  end
   return {
     seen = tonumber(seen), deadline = tonumber(deadline), idle = tonumber(idle), absolute = tonumber(absolute),
     revision = tonumber(revision), bytes = tonumber(bytes), created = created, flags = flags, id = id, suffix = suffix,
@@ -45,8 +37,13 @@ local function parse(text)
 end
 
 local function text_of(head)
-  return string.format('%d %.0f %.0f %.0f %.0f %.0f %.0f %s %s %s %s', LAYOUT, head.seen, head.deadline, head.idle,
+  return string.format('%s %.0f %.0f %.0f %.0f %.0f %.0f %s %s %s %s', LAYOUT, head.seen, head.deadline, head.idle,
     head.absolute, head.revision, head.bytes, head.created, head.flags, head.id, head.suffix)
+end
+
+-- The absolute deadline is sealed, the other is not.
+local function end_of(head)
+  return math.min(head.deadline, head.absolute)
 end
 
 -- The head of a live session, or nothing and the status that says why.
@@ -54,8 +51,7 @@ local function load(session, now)
   local held = redis.call('HMGET', session, 'h', 's', '>', 'g')
   if held[1] then
     local head, status = parse(held[1])
-    -- The absolute deadline is sealed, the other is not.
-    if head and now >= math.min(head.deadline, head.absolute) then return nil, {'none'}, head end
+    if head and now >= end_of(head) then return nil, {'none'}, head end
     if head then head.text, head.seal = held[1], held[2] end
     return head, status
   end

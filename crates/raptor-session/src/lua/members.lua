@@ -1,4 +1,5 @@
--- members: a page of what a user's index lists as alive, the ones that end first at its head.
+-- members: a page of what a user's index lists as alive, the ones that end first at its head; and behind the first page
+-- some that it lists as ended, for a look at whether they are.
 -- Who reads or ends them declares their keys then: so a cluster that moves the slot refuses the call, and no session
 -- that is at the other owner is taken for one that is gone.
 -- KEYS[1] index    zset  mac -> idle deadline, ms
@@ -23,6 +24,11 @@ if #found == 2 * count then
   reply[2] = last
   for _, mac in ipairs(redis.call('ZRANGEBYSCORE', index, last, last, 'LIMIT', '0', int(TIES))) do
     if not known[mac] then reply[#reply + 1] = mac end
+  end
+end
+if after == '' then
+  for _, mac in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', '0', int(PRUNE))) do
+    reply[#reply + 1] = mac
   end
 end
 return reply

@@ -1,20 +1,18 @@
 -- revoke: end some of a user's sessions.
 -- KEYS[1] index        zset  mac -> idle deadline, ms
 -- KEYS[2..] sessions   hash, see head.lua; a pointer that stands there is left to its time
--- ARGV[1] now_ms   int, or '' for the server's clock
--- ARGV[2] agenda   the shard's
--- ARGV[3] except   the id of a session that is spared, or ''
--- returns {"ok", ended, left, spared}, left being those that the index lists as alive still | {"layout"}
+-- ARGV[1] agenda   the shard's
+-- ARGV[2] except   the id of a session that is spared, or ''
+-- returns {"ok", ended, left, spared}, left being those that the index lists still, whatever the clock says | {"layout"}
 
-local index, agenda = KEYS[1], ARGV[2]
-local now = clock(ARGV[1])
+local index, agenda = KEYS[1], ARGV[1]
 if redis.call('ZMSCORE', index, NEWER)[1] then return {'layout'} end
 
 local sessions, leave, untold, spared = {}, {}, {}, 0
 for i = 2, #KEYS do
   local text = redis.call('HGET', KEYS[i], 'h')
   local head = text and parse(text)
-  if head and head.id == ARGV[3] then
+  if head and head.id == ARGV[2] then
     spared = spared + 1
   else
     leave[#leave + 1] = mac_of(KEYS[i])
@@ -26,10 +24,10 @@ for i = 2, #KEYS do
     end
   end
 end
-local alive = redis.call('ZCOUNT', index, '(' .. int(now), '+inf')
+local listed_now = redis.call('ZCOUNT', index, '-inf', '+inf')
 if #untold > 0 then need('ZREM', agenda, untold[1]) end
 if #sessions > 0 then need('UNLINK', sessions[1]) end
-local left = alive - (#leave > 0 and redis.call('ZREM', index, unpack(leave)) or 0)
+local left = listed_now - (#leave > 0 and redis.call('ZREM', index, unpack(leave)) or 0)
 local ended = #sessions > 0 and redis.call('UNLINK', unpack(sessions)) or 0
 if #untold > 0 then redis.pcall('ZREM', agenda, unpack(untold)) end
 return {'ok', ended, math.max(left, 0), spared}

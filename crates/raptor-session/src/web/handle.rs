@@ -1,7 +1,6 @@
 //! The session of one request: asked for when it is wanted, once, and changed on the way.
 
 use std::fmt;
-use std::future::IntoFuture;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +40,8 @@ struct State {
     loaded: Option<Option<SessionData>>,
     /// The cookie that the response is to set.
     cookie: Option<HeaderValue>,
+    /// The token of a rotation that was begun and may have happened.
+    next: Option<SessionToken>,
     /// Grows with each change, so that nothing is kept that was read before one.
     changes: u64,
 }
@@ -52,7 +53,7 @@ impl State {
     }
 
     fn become_of(&mut self, token: Option<Zeroizing<String>>, cookie: Option<HeaderValue>) {
-        (self.token, self.cookie) = (token, cookie);
+        (self.token, self.cookie, self.next) = (token, cookie, None);
         self.changed();
     }
 }
@@ -163,20 +164,24 @@ impl SessionHandle {
     /// Gives the session another token, and the browser its cookie; `false` if there is no session, or another
     /// request rotated it just now ([`SessionService::rotate_session`]).
     ///
-    /// A lost reply is asked for once more. If that fails too, the session may stand under a token that nobody
-    /// has, and its user has to log in again at the end of the grace.
+    /// A lost answer is asked for again until the command timeout has passed. After an error this handle can be
+    /// asked once more: it goes on with the same new token, so it finishes what was begun. Else the
+    /// session may stand under a token that nobody has, and its user has to log in again at the end of the
+    /// grace.
     ///
     /// # Errors
     /// As of that; the cookie stays as it was.
     pub async fn rotate(&self, grace: Duration) -> Result<bool> {
         let service = &self.inner.service;
         let Some(token) = self.token() else { return Ok(false) };
-        let Some(next) = service.next_token(&**token)? else { return Ok(false) };
-        let rotate = || service.rotate_session(&**token).grace(grace).to(&next).into_future();
-        let rotated = match rotate().await {
-            Err(error) if error.is_retryable() => rotate().await?,
-            rotated => rotated?,
+        let next = match self.with(|state| state.next.clone()) {
+            Some(next) => next,
+            None => match service.next_token(&**token)? {
+                Some(next) => self.with(|state| state.next.insert(next).clone()),
+                None => return Ok(false),
+            },
         };
+        let rotated = service.rotate_session(&**token).grace(grace).to(&next).await?;
         if let Some(new) = &rotated {
             self.give(new);
         }

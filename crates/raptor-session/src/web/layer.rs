@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::header::{CACHE_CONTROL, SET_COOKIE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -76,10 +76,23 @@ where
             if let Some(cookie) = handle.take_cookie() {
                 let headers = response.headers_mut();
                 headers.append(SET_COOKIE, cookie);
-                // A cache that keeps the answer would hand the session to others.
-                headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+                keep_from_shared_caches(headers);
             }
             Ok(response)
         })
+    }
+}
+
+/// The cache that is close to the server; what is told to it goes before `Cache-Control` (RFC 9213).
+const CDN_CACHE_CONTROL: &str = "cdn-cache-control";
+
+/// A shared cache that keeps the answer would hand the session to others, whatever the handler thought of it.
+fn keep_from_shared_caches(headers: &mut HeaderMap) {
+    headers.remove(CDN_CACHE_CONTROL);
+    // `private="a-field"` keeps back that field and no more.
+    let keeps = |word: &str| ["no-store", "private"].iter().any(|it| word.eq_ignore_ascii_case(it));
+    let mut said = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+    if !said.any(|line| line.split(',').map(str::trim).any(keeps)) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }

@@ -15,6 +15,9 @@
 //! token that names no session any longer is left alone: while it was rotated another response may be
 //! on its way with the new one, and clearing would log the user out.
 //!
+//! A response that carries it is for one browser: unless its `Cache-Control` says `private` or `no-store`, it
+//! is made `no-store`, and a `CDN-Cache-Control` is taken off.
+//!
 //! ```no_run
 //! use axum::Router;
 //! use axum::routing::{get, post};

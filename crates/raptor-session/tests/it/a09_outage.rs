@@ -47,8 +47,8 @@ mod serial {
             .is_err_and(|error| error.kind() == raptor_core::ErrorKind::Unavailable)
         {}
         for (took, error) in errors(&sessions, &token).await {
-            // Five times that, for a busy machine, as in the core's tests; by a timeout it would be 2 s.
-            assert!(took < 5 * Duration::from_millis(250), "{took:?}: {error}");
+            // Seen in 50 runs beside two busy loops on two cores: 0.2 ms, 8.4 ms at most.
+            assert!(took < Duration::from_millis(250), "{took:?}: {error}");
             assert!(error.is_retryable(), "{error}");
         }
         proxy.set(Fault::Pass);
@@ -85,8 +85,9 @@ mod serial {
         for call in calls {
             let (took, outcome) = call.await.expect("ended");
             assert!(outcome.expect_err("a black hole").is_retryable());
-            // The rest is what a busy machine takes to wake eight callers.
-            assert!(took < timeout + Duration::from_secs(1), "{took:?}");
+            // The deadline is the command timeout itself, and a timer never fires early: what is measured is that and
+            // the way to here. Seen in 50 runs beside two busy loops on two cores: 1.6 ms, 40 ms at most.
+            assert!(took < timeout + Duration::from_millis(100), "{took:?}");
         }
     }
 }

@@ -10,68 +10,31 @@ use crate::support::{NOW, config, create, options};
 
 const DOCUMENT: &str = include_str!("../../../../docs/acl.md");
 
-/// Each with a part of the scripts that the others do not reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    Login,
-    LoginThatPrunes,
-    LoginThatEvicts,
-    LoginToBeTold,
-    LoginOfNobody,
-    Read,
-    ReadOfAnother,
-    ReadThatSlides,
+macro_rules! operations {
+    ($($name:ident)*) => {
+        /// Each with a part of the scripts that the others do not reach.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Operation {
+            $($name,)*
+        }
 
-    ReadOfEnded,
-    ReadOfNone,
-    Extend,
-    ExtendToBeTold,
-    Update,
-    UpdateThatRemoves,
-    TakeFlash,
-    Rotate,
-    RotateAgain,
-    List,
-    ListThatPrunes,
-    Revoke,
-    RevokeToBeTold,
-    TellEnded,
-    Acknowledge,
-    Logout,
-    LogoutToBeTold,
-    LogoutOfNone,
+        const ALL: &[Operation] = &[$($name),*];
+    };
+}
+operations! {
+    Login LoginThatPrunes LoginThatEvicts LoginToBeTold LoginOfNobody
+    Read ReadOfAnother ReadThatSlides ReadOfEnded ReadOfNone
+    Extend ExtendToBeTold
+    Update UpdateThatRemoves TakeFlash
+    Rotate RotateAgain
+    List ListThatPrunes
+    Sweep
+    Revoke RevokeToBeTold
+    TellEnded Acknowledge
+    Logout LogoutToBeTold LogoutOfNone
 }
 
 use Operation::*;
-
-const ALL: [Operation; 26] = [
-    Login,
-    LoginThatPrunes,
-    LoginThatEvicts,
-    LoginToBeTold,
-    LoginOfNobody,
-    Read,
-    ReadOfAnother,
-    ReadThatSlides,
-    ReadOfEnded,
-    ReadOfNone,
-    Extend,
-    ExtendToBeTold,
-    Update,
-    UpdateThatRemoves,
-    TakeFlash,
-    Rotate,
-    RotateAgain,
-    List,
-    ListThatPrunes,
-    Revoke,
-    RevokeToBeTold,
-    TellEnded,
-    Acknowledge,
-    Logout,
-    LogoutToBeTold,
-    LogoutOfNone,
-];
 
 /// Those that leave everything as it is.
 const READS: [Operation; 7] =
@@ -114,7 +77,7 @@ impl Fixture {
         let told = self.admin.with_options(told()).expect("a service").pinned_at(NOW);
         let fields = Metadata::new().with("flash", &1).expect("a field");
         let token = match operation {
-            LoginThatPrunes | ReadOfEnded | ReadThatSlides | Extend | ListThatPrunes
+            LoginThatPrunes | ReadOfEnded | ReadThatSlides | Extend | ListThatPrunes | Sweep
             | LoginThatEvicts | List | Read => create(&at_start, "ann").await,
             LoginToBeTold | ExtendToBeTold | RevokeToBeTold | LogoutToBeTold | TellEnded
             | Acknowledge => create(&told, "ann").await,
@@ -123,6 +86,10 @@ impl Fixture {
             }
             _ => create(&self.admin, "ann").await,
         };
+        if matches!(operation, LoginThatPrunes | ListThatPrunes | Sweep) {
+            let keys: Vec<String> = self.backend.keys("*session:*").await.expect("keys");
+            self.run(redis::cmd("DEL").arg(keys)).await;
+        }
         if matches!(operation, ReadOfNone | LogoutOfNone) {
             assert!(self.admin.delete_session(&token).await.expect("an answer"));
         }
@@ -183,6 +150,11 @@ impl Fixture {
             }
             List => later(0).list_sessions("ann", "acme", 10, None).await.map(drop),
             ListThatPrunes => later(130).list_sessions("ann", "acme", 10, None).await.map(drop),
+            Sweep => {
+                let taken_off = later(130).sweep_user("ann", "acme").await?;
+                assert_eq!(taken_off, 1);
+                Ok(())
+            }
             Revoke | RevokeToBeTold => {
                 let ended = service.revoke_workspace_user("ann", "acme").await?;
                 assert_eq!(ended, 1);
@@ -211,7 +183,7 @@ fn told() -> SessionOptions {
 #[tokio::test]
 async fn the_documented_rule_is_enough() {
     let f = Fixture::start().await;
-    for operation in ALL {
+    for &operation in ALL {
         let token = f.prepare(operation).await;
         let before = f.backend.snapshot().await.expect("a snapshot");
         f.act(operation, &token).await.unwrap_or_else(|error| panic!("{operation:?}: {error}"));
@@ -227,7 +199,7 @@ async fn one_word_less_is_a_typed_error_and_nothing_is_written() {
     for (word, less) in f.rule.each_without() {
         f.allow(&less).await;
         let mut missed = 0;
-        for operation in ALL {
+        for &operation in ALL {
             let token = f.prepare(operation).await;
             let before = f.backend.snapshot().await.expect("a snapshot");
             let outcome = f.act(operation, &token).await;

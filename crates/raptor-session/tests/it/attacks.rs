@@ -1,6 +1,6 @@
 //! What a stranger who knew the promises tried, and found.
 
-use raptor_core::Keyring;
+use raptor_core::{ErrorKind, Keyring};
 use raptor_session::{Changes, Metadata, SessionOptions, SessionService, SessionToken};
 use raptor_testkit::redis;
 use time::Duration;
@@ -140,4 +140,42 @@ async fn a_session_that_cannot_be_read_locks_nobody_out_of_a_login() {
     let new = sessions.promote_session(&old, "ann", "acme", &Metadata::new()).await;
     assert!(is_alive(&sessions, &new.expect("a login")).await);
     assert!(!is_alive(&f.sessions, &old).await, "it was ended all the same");
+}
+
+/// Longer than the server's integers: found out before anything is written, not by the write after the first.
+#[tokio::test]
+async fn a_head_with_a_number_of_thirty_digits_is_damage_and_nothing_is_written() {
+    let f = Fixture::start().await;
+    let sessions = f.with(options(60_000, 3_600_000).expiry_events());
+    let token = login(&sessions.pinned_at(NOW), "ann").await;
+    let key = new_key(&f, &[]).await;
+    let head: String = f.backend.query(redis::cmd("HGET").arg(&key).arg("h")).await.unwrap();
+    // Seen, deadline, idle, absolute, revision, bytes, created.
+    for at in 1..=7 {
+        for number in ["9".repeat(30), "9".repeat(400), "9007199254740993".to_owned()] {
+            let mut words: Vec<&str> = head.split(' ').collect();
+            words[at] = &number;
+            f.run(redis::cmd("HSET").arg(&key).arg("h").arg(words.join(" "))).await;
+            let before = f.dump().await;
+            let later = sessions.pinned_at(NOW + Duration::seconds(30));
+            let changes = Changes::new().set("a", &1).expect("a change");
+            let minute = std::time::Duration::from_secs(60);
+            let outcomes = [
+                later.get_session(&token).await.map(drop),
+                later.update_session(&token, changes).await.map(|_| ()),
+                later.take_flash::<String>(&token, "secret").await.map(drop),
+                later.extend_session(&token, minute).await.map(drop),
+                later.rotate_session(&token).await.map(drop),
+                later.list_sessions("ann", "acme", 10, None).await.map(drop),
+                later.delete_session(&token).await.map(drop),
+            ];
+            for (call, outcome) in outcomes.into_iter().enumerate() {
+                let error = outcome.expect_err("damaged");
+                assert_eq!(error.kind(), ErrorKind::Codec, "word {at}, call {call}: {error}");
+            }
+            assert_eq!(f.dump().await, before, "word {at}, {number}");
+        }
+    }
+    // A revocation ends it all the same.
+    assert_eq!(sessions.revoke_workspace_user("ann", "acme").await.expect("revoked"), 1);
 }

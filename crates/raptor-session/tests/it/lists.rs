@@ -110,14 +110,19 @@ async fn an_index_is_counted_and_swept() {
     let f = Fixture::start().await;
     let sessions = f.with(options(60_000, 3_600_000));
     let at = |seconds| sessions.pinned_at(NOW + Duration::from_secs(seconds));
-    for seconds in [0, 0, 30] {
-        create(&at(seconds), "ann").await;
-    }
+    create(&at(0), "ann").await;
+    create(&at(0), "ann").await;
+    let gone = f.keys("*session:*").await;
+    create(&at(30), "ann").await;
     let counted = async || {
         let index = at(70).inspect_user("ann", "acme").await.expect("an answer");
         (index.alive, index.ended)
     };
     assert_eq!(counted().await, (1, 2));
+    assert_eq!(at(70).sweep_user("ann", "acme").await.expect("an answer"), 0, "they are there");
+    for key in gone {
+        f.run(redis::cmd("DEL").arg(key)).await;
+    }
     for swept in [2, 0] {
         assert_eq!(at(70).sweep_user("ann", "acme").await.expect("an answer"), swept);
         assert_eq!(counted().await, (1, 0));

@@ -13,6 +13,7 @@ mod a10_not_a_token;
 mod acl;
 mod anonymous;
 mod attacks;
+mod clock_jumps;
 mod encryption;
 mod expiry_events;
 #[cfg(any(feature = "tower", feature = "tower-sessions"))]

@@ -164,6 +164,12 @@ async fn rotations_lists_and_revocations_meanwhile_are_retryable_and_updates_go_
             sessions.list_sessions("ann", "acme", 9, None).await.map(drop),
             sessions.revoke_workspace_user("ann", "acme").await.map(drop),
         ];
+        // By a clock that takes it for ended; the sweep then looks for it where it is not, or not at all.
+        let ahead = sessions.pinned_at(time::OffsetDateTime::now_utc() + MINUTE * 60);
+        match ahead.sweep_user("ann", "acme").await {
+            Err(error) => assert_retryable(&error),
+            Ok(taken_off) => assert_eq!(taken_off, 0),
+        }
         for (n, outcome) in refused.into_iter().enumerate() {
             match outcome {
                 Err(error) => assert_retryable(&error),

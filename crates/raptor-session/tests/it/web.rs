@@ -123,3 +123,50 @@ async fn a09_while_the_store_is_away_it_is_a_503_and_the_cookie_stays() {
         assert!(started.elapsed().as_secs() < 10, "logged in still");
     }
 }
+
+/// A shared cache that keeps an answer with a session's cookie gives the session to others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_sets_the_cookie_is_kept_by_no_shared_cache_whatever_the_handler_says() {
+    use axum::response::AppendHeaders;
+    use raptor_session::Metadata;
+    use raptor_session::web::SessionHandle;
+
+    const SAID: [(&[&str], &str); 9] = [
+        (&[], "no-store"),
+        (&["public, max-age=3600"], "no-store"),
+        (&["s-maxage=60"], "no-store"),
+        (&["max-age=60", "public"], "no-store"),
+        (&["private=\"x-name\", max-age=60"], "no-store"),
+        (&["max-age=60, private"], "max-age=60, private"),
+        (&["Private"], "Private"),
+        (&["No-Store"], "No-Store"),
+        (&["max-age=60", "no-cache, no-store"], "max-age=60"),
+    ];
+    let f = Fixture::start().await;
+    for (said, wanted) in SAID {
+        let answer = move || {
+            let lines = said.iter().map(|line| ("cache-control", *line));
+            AppendHeaders(lines.chain([("cdn-cache-control", "max-age=60")]).collect::<Vec<_>>())
+        };
+        let log_in = move |session: SessionHandle| async move {
+            session.log_in("ann", "acme", &Metadata::new()).await.expect("logged in");
+            answer()
+        };
+        let app = axum::Router::new()
+            .route("/login", axum::routing::post(log_in))
+            .route("/", axum::routing::get(move || async move { answer() }))
+            .layer(SessionLayer::new(f.sessions.clone()));
+        let mut ann = Browser::new(serve(app).await);
+        let page = ann.post("/login").await;
+        assert!(page.header("set-cookie").is_some());
+        assert_eq!(page.header("cache-control"), Some(wanted), "{said:?}");
+        assert_eq!(page.header("cdn-cache-control"), None, "it would go before the other");
+        let page = ann.get("/").await;
+        assert_eq!(
+            page.header("cache-control"),
+            said.first().copied(),
+            "no cookie, not our business"
+        );
+        assert_eq!(page.header("cdn-cache-control"), Some("max-age=60"));
+    }
+}
