@@ -105,7 +105,7 @@ async fn at_any_clock_every_session_there_is_stands_in_an_index_that_outlives_it
         (random >> 33) % n
     };
     let mut tokens: Vec<SessionToken> = Vec::new();
-    for step in 0..400 {
+    for step in 0..150 {
         let now = sessions.pinned_at(NOW + Duration::milliseconds(below(200_000) as i64));
         let picked = (!tokens.is_empty()).then(|| below(tokens.len() as u64) as usize);
         match (below(8), picked) {

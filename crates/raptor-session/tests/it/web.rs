@@ -170,3 +170,47 @@ async fn an_answer_that_sets_the_cookie_is_kept_by_no_shared_cache_whatever_the_
         assert_eq!(page.header("cdn-cache-control"), Some("max-age=60"));
     }
 }
+
+/// The browser would be left with a token that is dead, and nobody would know the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotation_without_an_answer_is_finished_by_the_next_one_of_the_same_request() {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use raptor_session::web::SessionHandle;
+
+    let server = Server::start().await.expect("a server");
+    let proxy = Arc::new(Proxy::start(server.addr()).await.expect("a proxy"));
+    let client = RedisClient::connect(config(proxy.url())).await.expect("a connection");
+    let sessions = SessionService::new(client, SessionOptions::new(peppers())).expect("a service");
+    let known = create(&sessions, "bob").await;
+    assert!(sessions.rotate_session(&known).await.expect("an answer").is_some());
+
+    let token = create(&sessions, "ann").await;
+    let link = Arc::clone(&proxy);
+    let rotate = move |session: SessionHandle| async move {
+        // How long a pointer stays: in the request that rotates, and in no other.
+        link.drop_reply_to(b"60000");
+        let (handle, cut) = (session.clone(), Arc::clone(&link));
+        let first = tokio::spawn(async move { handle.rotate(Duration::ZERO).await });
+        while link.is_armed() {
+            tokio::task::yield_now().await;
+        }
+        cut.set(Fault::Refuse);
+        cut.cut();
+        assert!(first.await.expect("ended").is_err());
+        cut.set(Fault::Pass);
+        while session.load().await.is_err() {}
+        session.rotate(Duration::ZERO).await.expect("an answer").to_string()
+    };
+    let app = axum::Router::new()
+        .route("/", axum::routing::post(rotate))
+        .layer(SessionLayer::new(sessions.clone()));
+    let mut ann = Browser::new(serve(app).await);
+    ann.cookie = Some(format!("__Host-session={}", token.expose()));
+    assert_eq!(ann.post("/").await.body, "true");
+    let cookie = ann.cookie.expect("a cookie");
+    let (_, new) = cookie.split_once('=').expect("a value");
+    assert_ne!(new, token.expose());
+    assert!(sessions.get_session(new).await.expect("an answer").is_some());
+}
