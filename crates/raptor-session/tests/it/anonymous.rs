@@ -1,10 +1,14 @@
 //! Sessions before a login, and the login that makes them a user's.
 
-use raptor_core::ErrorKind;
-use raptor_session::{AtCap, Changes, MAX_FIELDS, MAX_METADATA_BYTES, Metadata, SessionOptions};
-use raptor_testkit::redis;
+use raptor_core::{ErrorKind, RedisClient};
+use raptor_session::{
+    AtCap, Changes, MAX_FIELDS, MAX_METADATA_BYTES, Metadata, SessionOptions, SessionService,
+};
+use raptor_testkit::{AclRule, Backend};
 
-use crate::support::{Fixture, NOW, create, is_alive, peppers};
+use crate::support::{Fixture, NOW, config, create, is_alive, peppers};
+
+const DOCUMENT: &str = include_str!("../../../../docs/acl.md");
 
 #[tokio::test]
 async fn an_anonymous_session_lives_slides_and_changes_as_others_do() {
@@ -63,26 +67,27 @@ async fn a_login_over_somebody_elses_session_ends_it_and_takes_nothing_along() {
 /// Who cannot end a user's session does not log in over it: its token would live on, and nobody know.
 #[tokio::test]
 async fn a_login_ends_a_users_session_first_or_does_not_happen() {
-    let f = Fixture::start().await;
-    let eve = create(&f.sessions, "eve").await;
-    let rotated = f.sessions.rotate_session(&eve).await.expect("an answer").expect("rotated");
-    let nobody = f.sessions.create_anonymous(&Metadata::new()).await.expect("a session");
-    let may = |rule: &str| redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).clone();
-    f.run_everywhere(&may("-unlink")).await;
+    let rule = AclRule::documented(DOCUMENT, "raptor-session").expect("a rule");
+    let backend = Backend::with_acl(&rule).await.expect("a server");
+    let client = RedisClient::connect(config(backend.url())).await.expect("a connection");
+    let sessions = SessionService::new(client, SessionOptions::new(peppers())).expect("a service");
+    let eve = create(&sessions, "eve").await;
+    let rotated = sessions.rotate_session(&eve).await.expect("an answer").expect("rotated");
+    let nobody = sessions.create_anonymous(&Metadata::new()).await.expect("a session");
+    let login = async |old| sessions.promote_session(old, "ann", "acme", &Metadata::new()).await;
+    let less = rule.clone().with("-unlink");
+    backend.query::<()>(&less.command()).await.expect("set");
     // The older token leads to her session, too.
     for old in [&rotated, &eve] {
-        let login = f.sessions.promote_session(old, "ann", "acme", &Metadata::new()).await;
-        assert_eq!(login.expect_err("not ended").kind(), ErrorKind::Auth);
+        assert_eq!(login(old).await.expect_err("not ended").kind(), ErrorKind::Auth);
     }
-    let listed = f.sessions.list_sessions("ann", "acme", 9, None).await.expect("a page");
-    assert!(listed.sessions.is_empty() && is_alive(&f.sessions, &rotated).await);
+    let listed = sessions.list_sessions("ann", "acme", 9, None).await.expect("a page");
+    assert!(listed.sessions.is_empty() && is_alive(&sessions, &rotated).await);
     // Nobody's never knew a user: the login stands.
-    let login = f.sessions.promote_session(&nobody, "ann", "acme", &Metadata::new()).await;
-    assert!(is_alive(&f.sessions, &login.expect("a login")).await);
-    f.run_everywhere(&may("+unlink")).await;
-    let login = f.sessions.promote_session(&eve, "ann", "acme", &Metadata::new()).await;
-    assert!(is_alive(&f.sessions, &login.expect("a login")).await);
-    assert!(!is_alive(&f.sessions, &rotated).await);
+    assert!(is_alive(&sessions, &login(&nobody).await.expect("a login")).await);
+    backend.query::<()>(&rule.command()).await.expect("set");
+    assert!(is_alive(&sessions, &login(&eve).await.expect("a login")).await);
+    assert!(!is_alive(&sessions, &rotated).await);
 }
 
 #[tokio::test]
