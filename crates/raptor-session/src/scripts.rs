@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use raptor_core::{Error, ErrorKind, Reply, Result, Script};
 
-use crate::head::corrupt;
+use crate::head::{NewerLayout, corrupt};
 
 macro_rules! scripts {
     ($($name:ident: $called:literal, $file:literal;)*) => {$(
@@ -94,7 +94,8 @@ pub(crate) fn refused(status: &[u8]) -> Error {
     match status {
         b"layout" => Error::codec(
             "this session, or its user's index, is stored in a newer layout: update this process",
-        ),
+        )
+        .with_source(NewerLayout),
         b"corrupt" => corrupt(),
         b"split" => Error::new(
             ErrorKind::TryAgain,

@@ -31,3 +31,5 @@ mod support;
 mod tower_sessions_store;
 #[cfg(feature = "tower")]
 mod web;
+#[cfg(feature = "tower")]
+mod web_attacks;
