@@ -79,12 +79,22 @@ async fn acceptance_9_a_server_that_hangs_is_waited_for_no_longer_than_the_deadl
 }
 
 #[tokio::test]
-async fn a_limit_that_fails_on_an_outage_makes_the_call_an_error() -> Result<()> {
+async fn one_limit_that_fails_on_an_outage_makes_the_call_an_error_and_takes_no_share() -> Result<()>
+{
     let (server, service) = start().await?;
     server.kill()?;
-    let limits = [limit("open", Outage::Open), limit("fail", Outage::Fail)];
-    let error = service.acquire(&subject(), &limits, &AcquireOptions::default()).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::OutcomeUnknown), "{error}");
+    let fails = limit("fail", Outage::Fail);
+    for other in [Outage::Open, Outage::Closed, Outage::local(4)] {
+        let other = limit("other", other);
+        for limits in [[other.clone(), fails.clone()], [fails.clone(), other]] {
+            let options = AcquireOptions::default();
+            let error = service.acquire(&subject(), &limits, &options).await.unwrap_err();
+            let kinds = [ErrorKind::Unavailable, ErrorKind::OutcomeUnknown];
+            assert!(kinds.contains(&error.kind()), "{error}");
+        }
+    }
+    let alone = quickly(&service, &[limit("other", Outage::local(4))]).await?;
+    assert_eq!(alone.results[0].remaining, 24, "nothing was taken of the share");
     Ok(())
 }
 
