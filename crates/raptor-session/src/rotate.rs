@@ -212,7 +212,7 @@ impl SessionService {
             .arg(readable_ms)
             .arg(POINTER.as_millis() as i64)
             .arg(self.seals.origin(&to.mac, &head.origin)?)
-            .arg(self.seals.pointer(&old.mac, &to.mac, readable_ms)?);
+            .arg(self.seals.pointer(&old.mac, &to.mac, readable_ms, &head.origin)?);
         let reply = call.run().await;
         if let Err(error) = &reply
             && matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout)

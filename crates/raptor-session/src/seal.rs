@@ -9,6 +9,7 @@ use raptor_core::{Error, ErrorKind, Keyring, Result, Sealer};
 use ulid::Ulid;
 
 use crate::head::Origin;
+use crate::scripts::Moved;
 
 /// The first byte of what is sealed; no field in the clear begins so.
 const SEALED: u8 = 0xF5;
@@ -73,30 +74,28 @@ impl Seals {
     }
 
     /// The seal of a pointer from one MAC to another; empty without a keyring.
-    pub(crate) fn pointer(&self, from: &str, to: &str, readable_ms: i64) -> Result<Vec<u8>> {
+    pub(crate) fn pointer(
+        &self,
+        from: &str,
+        to: &str,
+        readable_ms: i64,
+        origin: &Origin,
+    ) -> Result<Vec<u8>> {
+        let said = leads(to, readable_ms, origin.whose().as_bytes());
         match &self.sealer {
-            Some(sealer) => sealer.seal(&place("pointer", from), &leads(to, readable_ms)),
+            Some(sealer) => sealer.seal(&place("pointer", from), &said),
             None => Ok(Vec::new()),
         }
     }
 
     /// Refuses a pointer that no rotation made.
-    pub(crate) fn check_pointer(
-        &self,
-        from: &str,
-        to: &str,
-        readable_ms: i64,
-        seal: &[u8],
-    ) -> Result<()> {
-        match (&self.sealer, seal) {
+    pub(crate) fn check_pointer(&self, from: &str, moved: &Moved) -> Result<()> {
+        let said = leads(&moved.to, moved.readable_ms, &moved.whose);
+        match (&self.sealer, &moved.seal[..]) {
             (None, []) => Ok(()),
             (None, _) => Err(no_keyring()),
             (Some(_), []) => self.in_the_clear(),
-            (Some(sealer), seal)
-                if sealer.open(&place("pointer", from), seal)? == leads(to, readable_ms) =>
-            {
-                Ok(())
-            }
+            (Some(sealer), seal) if sealer.open(&place("pointer", from), seal)? == said => Ok(()),
             (Some(_), _) => Err(Error::codec(
                 "the pointer at a rotated token is not the one that was sealed: somebody altered it",
             )),
@@ -139,6 +138,7 @@ fn said(origin: &Origin) -> Vec<u8> {
     said
 }
 
-fn leads(to: &str, readable_ms: i64) -> Vec<u8> {
-    [&readable_ms.to_be_bytes()[..], to.as_bytes()].concat()
+/// A MAC has one length, so nothing can move from it into what follows.
+fn leads(to: &str, readable_ms: i64, whose: &[u8]) -> Vec<u8> {
+    [&readable_ms.to_be_bytes()[..], to.as_bytes(), whose].concat()
 }

@@ -9,7 +9,7 @@
 -- KEYS[i] session  hash
 -- ARGV[i] now_ms   int, or '' for the server's clock
 -- returns {"ok", server_now_ms, session...}, each {"h", head, field, value, ...} | {"none"} | {"layout"} | {"corrupt"}
---         | {"moved", mac, readable_until_ms, now_ms, seal} | {"refused", message}, nothing written
+--         | {"moved", mac, readable_until_ms, now_ms, seal, "id suffix"} | {"refused", message}, nothing written
 
 local call, match, sub, max, min = redis.call, string.match, string.sub, math.max, math.min
 local server_now
@@ -89,7 +89,7 @@ local function read(key, pinned)
     local pointer = reorder(held)
     if pointer then
       if not pointer['>'] then return {'corrupt'} end
-      return {'moved', pointer['>'], pointer.g or '0', int(now), pointer.s or ''}
+      return {'moved', pointer['>'], pointer.g or '0', int(now), pointer.s or '', pointer.i or ''}
     end
   end
   local version, seen, deadline, idle, absolute, rest = match(held[2], '^(%d+) (%d+) (%d+) (%d+) (%d+) (.+)$')

@@ -24,6 +24,7 @@ mod logs;
 mod lost_replies;
 mod model;
 mod riding;
+mod rotated_without_end;
 mod slot_migration;
 mod stored_data;
 mod support;
@@ -31,3 +32,4 @@ mod support;
 mod tower_sessions_store;
 #[cfg(feature = "tower")]
 mod web;
+mod writes_refused;
