@@ -17,7 +17,8 @@ pub const MAX_CAP: u32 = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AtCap {
-    /// Ends those that would end first: unused for the longest, unless one was extended.
+    /// Ends those unused for the longest, as exact as [`get_session`](crate::SessionService::get_session)
+    /// says; of more than 256, those among the 256 that would end first.
     EvictOldest,
     /// Fails with [`TooManySessions`](crate::TooManySessions) and changes nothing.
     Reject,

@@ -26,7 +26,12 @@ impl SessionService {
     ///
     /// The slide is written when it moves the deadline by a 64th of the idle timeout, or by a second where
     /// that is less. So a session ends up to that much earlier than its idle timeout after its last
-    /// use, and never later; a session that is read more often costs the server no writes.
+    /// use, and never later; a session that is read more often costs the server no writes. As exact is the
+    /// time of its last use in a [list](Self::list_sessions), and by it a [cap](crate::SessionOptions::cap)
+    /// evicts: in a user's session it is also written where the deadline does not move any more.
+    ///
+    /// A server that takes no writes (its memory is full, its replicas or its disk are away) is read all the
+    /// same: the session then keeps its deadline, and ends there if that lasts.
     ///
     /// A session that its user's index does not list is read and keeps its deadline, so that none
     /// outlives what the index says of it: while a cluster moves the slot and has the index at
