@@ -15,9 +15,6 @@ use crate::service::{By, SessionService, Step};
 use crate::telemetry;
 use crate::token::{Address, Presented};
 
-/// What a sealed field weighs more than a plain one, at most, and its `f:`.
-const OVERHEAD: usize = 64;
-
 /// What came of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -199,7 +196,6 @@ impl SessionService {
             }
         }
         let session = places::session(self.client.keys(), &at)?;
-        let sealed = if id.is_some() { OVERHEAD } else { 2 };
         let mut call = self
             .client
             .script(&UPDATE)
@@ -209,7 +205,6 @@ impl SessionService {
             .arg(id.map_or_else(String::new, |id| id.to_string()))
             .arg(MAX_FIELDS)
             .arg(MAX_METADATA_BYTES)
-            .arg(sealed)
             .arg(changes.sets().count());
         for (name, value) in changes.sets() {
             let value = self.seals.field(id.unwrap_or_default(), name, value)?;

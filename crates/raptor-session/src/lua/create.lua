@@ -10,7 +10,7 @@
 -- ARGV[7] flags        'e' or '-'
 -- ARGV[8] cap          int >= 1, or 0 for none
 -- ARGV[9] at_cap       'evict' or 'reject'
--- ARGV[10] bytes       of all fields
+-- ARGV[10] bytes       of all fields in the clear
 -- ARGV[11] keep_ms     how long an end is told after it
 -- ARGV[12] seal        or ''
 -- ARGV[13..] field, value, ...   names with their "f:"

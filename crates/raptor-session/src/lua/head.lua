@@ -4,7 +4,7 @@
 --
 -- A session is a hash:  h         its head, one text, so that a read parses once and a slide writes once:
 --                                 "1 seen deadline idle absolute revision bytes created flags id suffix"
---                                 (layout; ms; of the fields; 'e' = expiry is told; stable id; suffix of the index's
+--                                 (layout; ms; bytes: of the fields' names and values in the clear; 'e' = expiry is told; stable id; suffix of the index's
 --                                 name, '-' for nobody's)
 --                       s         the seal of who it is and of its deadlines, where there is a keyring
 --                       f:<name>  a field
@@ -40,6 +40,13 @@ end
 local function text_of(head)
   return string.format('%s %.0f %.0f %.0f %.0f %.0f %.0f %s %s %s %s', LAYOUT, head.seen, head.deadline, head.idle,
     head.absolute, head.revision, head.bytes, head.created, head.flags, head.id, head.suffix)
+end
+
+-- What a field counts, its "f:" and its seal apart: that begins with 0xF5, its version and how long its key's id is, and
+-- adds 31 bytes and the id.
+local function weight(name, value)
+  local seal = string.byte(value, 1) == 0xF5 and #value > 31 and 31 + string.byte(value, 3) or 0
+  return #name - 2 + math.max(#value - seal, 0)
 end
 
 -- The absolute deadline is sealed, the other is not.

@@ -16,6 +16,7 @@ mod attacks;
 mod clock_jumps;
 mod encryption;
 mod expiry_events;
+mod field_limits;
 #[cfg(any(feature = "tower", feature = "tower-sessions"))]
 mod http;
 mod lifecycle;
