@@ -88,7 +88,8 @@ impl SessionOptions {
     }
 
     /// Whether sessions that are not sealed are accepted although there is a keyring: while those from
-    /// before it live. Anybody who can write to Redis could plant one then.
+    /// before it live: they stay in the clear, also when they are changed or rotated. Anybody who can write to
+    /// Redis could plant one then, which ends to be accepted with the others.
     #[must_use]
     pub fn plaintext(mut self, plaintext: Plaintext) -> Self {
         self.plaintext = plaintext;

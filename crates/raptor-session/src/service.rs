@@ -54,7 +54,7 @@ impl SessionService {
     pub fn new(client: RedisClient, options: SessionOptions) -> Result<Self> {
         options.validate()?;
         let reads = Coalescer::with_limits(Get, reads::limits());
-        let seals = Seals::new(options.keyring.as_ref(), options.plaintext);
+        let seals = Seals::new(options.keyring.as_ref(), options.plaintext, client.keys());
         Ok(Self { client, options: Arc::new(options), seals, reads, now: None })
     }
 

@@ -334,7 +334,7 @@ impl SessionService {
     /// The id of the session of `at`, which a pointer knows too.
     async fn id_of(&self, at: Address) -> Result<Option<Ulid>> {
         Ok(match self.peek(&at).await? {
-            Step::Done((head, _)) => Some(head.origin.id),
+            Step::Done(found) => Some(found.head.origin.id),
             Step::None => None,
             Step::Moved(moved) => {
                 self.check(&at, &moved)?;

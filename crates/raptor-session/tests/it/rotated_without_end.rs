@@ -49,9 +49,13 @@ async fn a_logout_wins_against_a_thief_who_rotates_meanwhile() {
         let mut last = rotate(&sessions, &first).await;
         let (done, thief) = (AtomicBool::new(false), sessions.clone());
         let steal = async {
-            while let Some(next) = thief.rotate_session(&last).await.expect("an answer") {
-                assert!(!done.load(Ordering::Acquire), "rotated after the logout");
-                last = next;
+            loop {
+                let is_over = done.load(Ordering::Acquire);
+                match thief.rotate_session(&last).await.expect("an answer") {
+                    Some(next) => last = next,
+                    None => break,
+                }
+                assert!(!is_over, "begun after the logout");
             }
         };
         let log_out = async {
