@@ -113,6 +113,9 @@ impl SessionService {
     /// | rotate | no such session; with the same [`to`](Rotate::to) once more the same answer | the same |
     /// | delete | ends the session, for at least 60 s | for at least 60 s |
     ///
+    /// A grace ends with that of the next rotation: after A to B with an hour and B to C without any, A is
+    /// dead. A rotation by [`to`](Rotate::to) that is repeated after its new token was rotated too is `None`.
+    ///
     /// Nothing is ever stored under an old token but where it leads. So a request that was under way
     /// loses no update within the grace, a logout is never lost to a rotation, and without a
     /// grace a stolen token is worth nothing but its owner's logout.

@@ -37,8 +37,9 @@ impl SessionService {
     /// outlives what the index says of it: while a cluster moves the slot and has the index at
     /// the other owner (the next call after that slides again), or if the index was lost.
     ///
-    /// By an old token, while it may be read, this reads the session under its new one, at one more round
-    /// trip for each rotation.
+    /// By an old token, while it may be read, this reads the session under its newest one, at one more round
+    /// trip for each rotation; over more than 64 of them it is an error: rotate less often, or with a
+    /// shorter grace.
     ///
     /// Cost: one round trip; O(fields + log sessions of the user).
     ///

@@ -1,5 +1,6 @@
 -- base: what every session script stands behind; the layout is in head.lua.
--- KEYS and ARGV are those of the script that follows; returns nothing by itself.
+-- KEYS and ARGV are those of the script that follows.
+-- returns nothing by itself
 
 local LAYOUT = '1'
 local NEWER = 'v2' -- a member of every index of a newer layout
