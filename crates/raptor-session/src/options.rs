@@ -88,8 +88,8 @@ impl SessionOptions {
     }
 
     /// Whether sessions that are not sealed are accepted although there is a keyring: while those from
-    /// before it live: they stay in the clear, also when they are changed or rotated. Anybody who can write to
-    /// Redis could plant one then, which ends to be accepted with the others.
+    /// before it live. They stay in the clear, also when they are changed or rotated: anybody who can write to
+    /// Redis could plant one then, and it is refused with them afterwards.
     #[must_use]
     pub fn plaintext(mut self, plaintext: Plaintext) -> Self {
         self.plaintext = plaintext;

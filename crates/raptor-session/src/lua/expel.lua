@@ -1,17 +1,18 @@
 -- expel: end the session of an id, wherever its rotations have taken it: in one step, so that none of them outruns it.
--- Its sessions are no declared keys: while a cluster moves the slot some may be at the other owner, and are passed over.
+-- Its sessions are no declared keys: those that are at the other owner, while a cluster moves the slot, are passed over.
 -- KEYS[1] index    zset  mac -> idle deadline, ms
 -- ARGV[1] now_ms   int, or '' for the server's clock
 -- ARGV[2] id
 -- ARGV[3] from     the score to begin at, or '-inf'
 -- ARGV[4] count    int >= 1: looked at in one call
--- returns {"deleted"} | {"none"}: it had reached its end | {"more", from} | {"absent"}: it is not to be found by the index
+-- returns {"deleted"} | {"none"}: it had reached its end | {"more", from} | {"absent"}: not to be found by the index
 
 local index, id = KEYS[1], ARGV[2]
 local now = clock(ARGV[1])
 -- "…session~user:{sNNN}:workspace:user"; no prefix holds a brace.
 local open = string.find(index, '{', 1, true)
-local stem, suffix = string.sub(index, 1, open - 7) .. string.sub(index, open - 1, open + 5) .. ':', string.sub(index, open + 6)
+local stem = string.sub(index, 1, open - 7) .. string.sub(index, open - 1, open + 5) .. ':'
+local suffix = string.sub(index, open + 6)
 local tail = ' ' .. id .. ' ' .. suffix
 
 -- A logout does not fail for its index, nor for what is at the other owner; what an ACL forbids is told.

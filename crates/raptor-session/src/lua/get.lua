@@ -38,7 +38,8 @@ local function reorder(held)
   return moved
 end
 
--- Whether it was written; false where the server takes no writes, which only the first of a script finds out.
+-- Whether it was written; false where the server takes no writes. It says so of a script's first write alone, so what
+-- follows one is written too.
 local function wrote(...)
   local answer = redis.pcall(...)
   if type(answer) ~= 'table' or not answer.err then return true end

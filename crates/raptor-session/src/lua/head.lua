@@ -4,8 +4,8 @@
 --
 -- A session is a hash:  h         its head, one text, so that a read parses once and a slide writes once:
 --                                 "1 seen deadline idle absolute revision bytes created flags id suffix"
---                                 (layout; ms; bytes: of the fields' names and values in the clear; 'e' = expiry is told; stable id; suffix of the index's
---                                 name, '-' for nobody's)
+--                                 (layout; ms; bytes: of the fields' names and values in the clear; 'e' = expiry is
+--                                 told; stable id; suffix of the index's name, '-' for nobody's)
 --                       s         the seal of who it is and of its deadlines, where there is a keyring
 --                       f:<name>  a field
 -- An old token's hash:  >         the MAC that took its place;  g  until when it may be read, ms;  i  "id suffix" of its
