@@ -5,7 +5,7 @@ use std::time::Duration;
 use raptor_core::codec::Plaintext;
 use raptor_core::{ErrorKind, Keyring, RedisClient, RedisConfig};
 use raptor_session::{Changes, Metadata, SessionOptions, SessionService, SessionToken};
-use raptor_testkit::redis;
+use raptor_testkit::{Server, redis};
 
 use crate::support::{Fixture, is_alive, peppers};
 
@@ -224,17 +224,22 @@ async fn what_was_planted_in_the_clear_is_never_sealed_and_opens_nothing_that_is
 
 #[tokio::test]
 async fn what_is_copied_under_another_prefix_is_refused() {
-    let f = Fixture::start().await;
-    let sessions = f.with(sealed(OLD));
-    let driver = raptor_testkit::driver().expect("a driver");
-    let config = RedisConfig::builder().url(f.backend.url()).driver(driver).key_prefix("other:");
-    let client = RedisClient::connect(config.build().expect("a config")).await.expect("a client");
-    let other = SessionService::new(client, sealed(OLD)).expect("a service");
+    // A server of its own: no ACL lets one service write under two prefixes.
+    let server = Server::start().await.expect("a server");
+    let under = async |prefix: &str| {
+        let driver = raptor_testkit::driver().expect("a driver");
+        let config = RedisConfig::builder().url(server.url()).driver(driver).key_prefix(prefix);
+        let client = RedisClient::connect(config.build().expect("a config")).await;
+        SessionService::new(client.expect("a connection"), sealed(OLD)).expect("a service")
+    };
+    let (sessions, other) = (under("one:").await, under("other:").await);
     let (token, old) = (login(&sessions, "ann").await, login(&sessions, "ann").await);
     let new = sessions.rotate_session(&old).await.expect("an answer").expect("rotated");
-    for key in f.keys("*session*").await {
-        let copy = key.replacen("raptorflow:", "other:", 1);
-        f.run(redis::cmd("COPY").arg(&key).arg(copy)).await;
+    let keys: Vec<String> =
+        server.query(redis::cmd("KEYS").arg("one:session*")).await.expect("keys");
+    for key in keys {
+        let copy = key.replacen("one:", "other:", 1);
+        let _: bool = server.query(redis::cmd("COPY").arg(&key).arg(copy)).await.expect("copied");
     }
     for token in [&token, &new] {
         assert_eq!(other.get_session(token).await.expect_err("a copy").kind(), ErrorKind::Codec);
