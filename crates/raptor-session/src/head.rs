@@ -65,6 +65,11 @@ impl Head {
 }
 
 impl Origin {
+    /// What a pointer says of whose session it leads to.
+    pub(crate) fn whose(&self) -> String {
+        format!("{} {}", self.id, self.suffix)
+    }
+
     /// Workspace and user; both empty for nobody's.
     pub(crate) fn owner(&self) -> Result<(String, String)> {
         owner_of(&self.suffix).ok_or_else(corrupt)

@@ -222,7 +222,6 @@ impl SessionService {
         for (name, value) in metadata.stored() {
             fields.push((name, self.seals.field(*id, name, value)?));
         }
-        let bytes: usize = fields.iter().map(|(name, value)| 2 + name.len() + value.len()).sum();
         let (cap, at_cap) = match (index, self.options.cap) {
             (Some(_), Some((cap, AtCap::Reject))) => (cap, "reject"),
             (Some(_), Some((cap, _))) => (cap, "evict"),
@@ -243,7 +242,7 @@ impl SessionService {
             .arg(if self.options.expiry_events { "e" } else { "-" })
             .arg(cap)
             .arg(at_cap)
-            .arg(bytes)
+            .arg(metadata.bytes())
             .arg(TOLD_FOR_MS)
             .arg(seal);
         for (name, value) in fields {
