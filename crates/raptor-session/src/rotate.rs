@@ -84,6 +84,15 @@ impl<'a> Rotate<'a> {
     }
 }
 
+fn out_of_time(timeout: Duration) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!(
+            "the session was not rotated within {timeout:?}; a repeat with its next_token is harmless"
+        ),
+    )
+}
+
 /// Whether a rotation may have happened whose answer is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ran {
@@ -161,7 +170,8 @@ impl SessionService {
         at.map(|at| SessionToken::mint(at.shard, self.options.peppers.newest())).transpose()
     }
 
-    /// As [`replace`](Self::replace), asked again and again while the answer may have been lost.
+    /// As [`replace`](Self::replace), asked again and again while the answer may have been lost, all of it
+    /// within the command timeout.
     async fn replace_insisting(
         &self,
         old: &Address,
@@ -171,9 +181,11 @@ impl SessionService {
         let (began, timeout) = (Instant::now(), self.client.config().command_timeout());
         let (mut ran, mut pause) = (Ran::No, PAUSE);
         loop {
-            let error = match self.replace(old, new, grace, &mut ran).await {
-                Ok(rotated) => return Ok(rotated),
-                Err(error) => error,
+            let replace = self.replace(old, new, grace, &mut ran);
+            let error = match tokio::time::timeout_at(began + timeout, replace).await {
+                Ok(Ok(rotated)) => return Ok(rotated),
+                Ok(Err(error)) => error,
+                Err(_) => return Err((out_of_time(timeout), ran)),
             };
             // What never left, and cannot, is told at once.
             let is_lost = error.kind() == ErrorKind::Connection || ran == Ran::Perhaps;
@@ -223,11 +235,13 @@ impl SessionService {
             .arg(POINTER.as_millis() as i64)
             .arg(seal)
             .arg(pointer);
+        // Dropped while it is under way, it may have run as well.
+        let before = std::mem::replace(ran, Ran::Perhaps);
         let reply = call.run().await;
         if let Err(error) = &reply
-            && matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout)
+            && !matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout)
         {
-            *ran = Ran::Perhaps;
+            *ran = before;
         }
         match Said::read(reply?)? {
             Said::Of(status, _) if status == "ok" => Ok(true),

@@ -55,6 +55,10 @@ const ATTEMPTS: usize = 8;
 
 /// Keeps the sessions of tower-sessions. Cheap to clone.
 ///
+/// A save seals the record anew, where there is a keyring: while plaintext is accepted
+/// ([`SessionOptions::plaintext`](crate::SessionOptions::plaintext)), what somebody wrote into Redis in the clear
+/// is sealed by the next save too.
+///
 /// ```no_run
 /// # fn example(sessions: raptor_session::SessionService) {
 /// use raptor_session::RaptorStore;

@@ -73,11 +73,17 @@ mod serial {
         let token = create(&sessions, "ann").await;
         proxy.set(Fault::BlackHole);
         let calls: Vec<_> = (0..8)
-            .map(|_| {
+            .map(|n| {
                 let (sessions, token) = (sessions.clone(), token.clone());
                 tokio::spawn(async move {
                     let started = Instant::now();
-                    let outcome = sessions.get_session(&token).await;
+                    let outcome = match n % 3 {
+                        0 => sessions.get_session(&token).await.map(drop),
+                        1 => sessions.rotate_session(&token).await.map(drop),
+                        _ => {
+                            sessions.create_session("ann", "acme", &Metadata::new()).await.map(drop)
+                        }
+                    };
                     (started.elapsed(), outcome)
                 })
             })
