@@ -12,7 +12,7 @@ use crate::limit::Limit;
 use crate::options::{AcquireOptions, RateLimitOptions};
 use crate::outage::Outage;
 use crate::policies::Policies;
-use crate::receipt::{Receipt, Refund};
+use crate::receipt::{LocalReceipt, Receipt, Refund};
 use crate::script::{Answer, Decide, Mode, Request};
 use crate::shares::Shares;
 use crate::subject::Subject;
@@ -129,22 +129,55 @@ impl RateLimitService {
             return Ok(denied);
         }
         let question = self.shared.denials.asked(subject, asked);
+        let decision = self.decide(subject, limits, options).await?;
+        if remembers && !decision.is_allowed() && !decision.degraded {
+            self.shared.denials.remember(subject, limits, cost, question, &decision);
+        }
+        Ok(decision)
+    }
+
+    /// The same with no memory of denials.
+    pub(crate) async fn decide(
+        &self,
+        subject: &Subject,
+        limits: &[Limit],
+        options: &AcquireOptions,
+    ) -> Result<Decision> {
+        let asked = Instant::now();
         let keys = self.keys_of(subject, limits)?;
         let Some(answer) = self.guarded(&keys, limits, options).await? else {
-            let decision = self.shared.shares.decide(&keys, limits, cost, Instant::now());
-            telemetry::decided_locally("degraded", decision.outcome);
-            return Ok(decision);
+            return self.decide_alone(subject, limits, options);
         };
         let mut decision = Decision::of(&answer, limits)?;
         telemetry::decided(decision.outcome, asked.elapsed());
         if decision.is_allowed() {
             let (limits, marks) = (limits.to_vec(), marks(&answer, limits));
-            let now_us = options.now_us();
+            let (cost, now_us) = (options.script_cost(), options.now_us());
             decision.receipt = Some(Receipt { keys, limits, marks, cost, now_us });
-        } else if remembers {
-            self.shared.denials.remember(subject, limits, cost, question, &decision);
         }
         Ok(decision)
+    }
+
+    /// What the limits' outage policies decide without the server.
+    pub(crate) fn decide_alone(
+        &self,
+        subject: &Subject,
+        limits: &[Limit],
+        options: &AcquireOptions,
+    ) -> Result<Decision> {
+        let keys = self.keys_of(subject, limits)?;
+        let (cost, at) = (options.script_cost(), Instant::now());
+        let mut decision = self.shared.shares.decide(&keys, limits, cost, at);
+        telemetry::decided_locally("degraded", decision.outcome);
+        if decision.is_allowed() {
+            decision.local = Some(LocalReceipt { keys, limits: limits.to_vec(), cost, at });
+        }
+        Ok(decision)
+    }
+
+    /// Gives back what was taken of shares in this process, as far as it still counts.
+    pub(crate) fn give_back_locally(&self, receipt: &LocalReceipt) {
+        self.shared.shares.give_back(receipt, Instant::now());
     }
 
     /// What [`acquire`](Self::acquire) would say now, without taking anything; there is no receipt.
