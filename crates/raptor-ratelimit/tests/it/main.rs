@@ -12,6 +12,8 @@ mod damage;
 #[cfg(all(feature = "tower", feature = "toml"))]
 mod http;
 #[cfg(all(feature = "tower", feature = "toml"))]
+mod http_callers;
+#[cfg(all(feature = "tower", feature = "toml"))]
 #[path = "../../examples/limited_api.rs"]
 mod limited_api;
 mod lost_replies;
