@@ -18,6 +18,9 @@ use crate::subject::Subject;
 static PERMIT: LazyLock<Script> =
     LazyLock::new(|| Script::new("ratelimit.permit", include_str!("lua/permit.lua")));
 
+static RELEASE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("ratelimit.release", include_str!("lua/release.lua")));
+
 /// The answer of [`concurrent`](RateLimitService::concurrent).
 #[derive(Debug)]
 #[must_use = "a permit that is dropped is released"]
@@ -50,6 +53,36 @@ impl Concurrent {
 /// Dropping it releases it in the background, as far as the runtime that made it still runs and the
 /// server answers; [`release`](Self::release) waits for that. Otherwise the place comes back when the
 /// permit expires.
+///
+/// Work that may take longer than the time to live [extends](Self::extend) its permit every third of
+/// it, beside the work. So an extension may fail and the next one still comes in time; when the place
+/// is lost, or may be, the work is dropped:
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use raptor_ratelimit::Permit;
+/// # async fn export() {}
+/// /// Whether the export ended while its place was surely held.
+/// async fn export_in_turn(permit: Permit, ttl: Duration) -> raptor_core::Result<bool> {
+///     let extended = async || {
+///         loop {
+///             tokio::time::sleep(ttl / 3).await;
+///             // An error is no loss yet: the next third still comes in time.
+///             if let Ok(held) = permit.extend(ttl).await {
+///                 return held;
+///             }
+///         }
+///     };
+///     let lost = async {
+///         // A little before it expires, for the answer took its time.
+///         while tokio::time::timeout(ttl.mul_f64(0.9), extended()).await == Ok(true) {}
+///     };
+///     tokio::select! {
+///         () = export() => permit.release().await,
+///         () = lost => Ok(false),
+///     }
+/// }
+/// ```
 pub struct Permit {
     held: Held,
     /// How many were held when this one was granted, itself included.
@@ -93,7 +126,7 @@ impl RateLimitService {
     /// let ttl = Duration::from_secs(30);
     /// match service.concurrent(&subject, 2, ttl, &AcquireOptions::default()).await? {
     ///     Concurrent::Granted(permit) => {
-    ///         // … work; then, or every ttl / 3 while it goes on:
+    ///         // … work, and if it may take longer than the ttl, see `Permit`; then:
     ///         permit.release().await?;
     ///     }
     ///     Concurrent::Full { retry_after } => println!("two run already, try in {retry_after:?}"),
@@ -155,7 +188,11 @@ impl Permit {
         Ok(matches!(said, Said::Held(_)))
     }
 
-    /// Gives the place back. `false`: it had expired before, and nothing changed.
+    /// Gives the place back. `false`: it had expired by the server's clock, so for some time before
+    /// another may have worked beside this one; whoever has the place now keeps it.
+    ///
+    /// Not guaranteed: that `false` means so where an answer got lost. Then the release is repeated, and
+    /// the repeat finds nothing.
     ///
     /// # Errors
     /// As of every call; the release is then tried once more in the background.
@@ -180,10 +217,9 @@ enum Said {
 
 impl Held {
     async fn call(&self, what: &str, max: u64, ttl_us: u64) -> Result<Said> {
-        let now = self.now_us.map_or_else(String::new, |us| us.to_string());
         let call = self.client.script(&PERMIT).key(&self.key);
         // With its id a repeat asks for the same place.
-        let call = call.arg(what).arg(&self.id).arg(max).arg(ttl_us).arg(now).idempotent();
+        let call = call.arg(what).arg(&self.id).arg(max).arg(ttl_us).arg(self.now()).idempotent();
         let reply: Vec<Reply> = call.run().await?;
         let mut reply = reply.into_iter();
         let mut next = || reply.next().unwrap_or(Reply::Nil);
@@ -195,17 +231,31 @@ impl Held {
                 Ok(Said::Full(next().decode()?))
             }
             b"gone" => Ok(Said::Gone),
-            b"released" => Ok(Said::Held(0)),
-            b"layout" => Err(Error::codec(
-                "the permits of this subject have a newer layout: update this process",
-            )),
+            b"layout" => Err(newer()),
             _ => Err(Error::codec("ratelimit.permit answered an unknown status")),
         }
     }
 
+    /// Whether it was still held.
     async fn release(&self) -> Result<bool> {
-        Ok(matches!(self.call("release", 0, 0).await?, Said::Held(_)))
+        let call = self.client.script(&RELEASE).key(&self.key);
+        // A repeat finds nothing: it takes off this id alone.
+        let reply: Vec<Bytes> = call.arg(&self.id).arg(self.now()).idempotent().run().await?;
+        match reply.first().map_or(&b""[..], |status| &status[..]) {
+            b"released" => Ok(true),
+            b"gone" => Ok(false),
+            b"layout" => Err(newer()),
+            _ => Err(Error::codec("ratelimit.release answered an unknown status")),
+        }
     }
+
+    fn now(&self) -> String {
+        self.now_us.map_or_else(String::new, |us| us.to_string())
+    }
+}
+
+fn newer() -> Error {
+    Error::codec("the permits of this subject have a newer layout: update this process")
 }
 
 /// Also when no answer came to the take: then it may have been granted.

@@ -54,15 +54,15 @@ impl SessionData {
     pub(crate) fn read(held: &[Bytes], mac: &str, seals: &Seals) -> Result<Self> {
         let head = held.get(1).ok_or_else(corrupt)?;
         let Head { seen_ms, deadline_ms, revision, origin } = Head::parse(head)?;
+        let pairs = held[2..].chunks_exact(2);
+        let seal = pairs.clone().find(|pair| &pair[0][..] == b"s");
+        let seal = seal.map_or(&b""[..], |pair| &pair[1]);
         let mut metadata = Metadata::new();
-        let mut seal: &[u8] = &[];
-        for pair in held[2..].chunks_exact(2) {
+        for pair in pairs {
             if let Some(name) = pair[0].strip_prefix(b"f:") {
                 let name = std::str::from_utf8(name).map_err(|_| corrupt())?;
-                let plain = seals.open_field(origin.id, name, pair[1].to_vec())?;
+                let plain = seals.open_field(origin.id, name, pair[1].to_vec(), seal)?;
                 metadata.insert_stored(name.to_owned(), plain);
-            } else if &pair[0][..] == b"s" {
-                seal = &pair[1];
             }
         }
         seals.check_origin(mac, &origin, seal)?;

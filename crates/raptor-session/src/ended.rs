@@ -46,6 +46,8 @@ impl SessionService {
     /// only once, to two consumers or after a crash before [`acknowledge_ended`](Self::acknowledge_ended):
     /// give each consumer its own shards, and let it look at the id.
     ///
+    /// A member of the agenda that is none of ours is taken off it and not told.
+    ///
     /// Cost: one round trip; O(log ends + count).
     ///
     /// # Errors
@@ -104,20 +106,36 @@ impl SessionService {
             )));
         }
         let key = places::agenda(self.client.keys(), shard)?;
-        let call = self.client.script(&ENDED).idempotent().key(&key);
-        let call = call.arg(self.now_arg()).arg(count);
-        let mut reply = call.run::<Vec<Bytes>>().await?.into_iter();
-        let status = reply.next().ok_or_else(unknown_status)?;
-        if status != "ok" {
-            return Err(refused(&status));
+        loop {
+            let call = self.client.script(&ENDED).idempotent().key(&key);
+            let call = call.arg(self.now_arg()).arg(count);
+            let mut reply = call.run::<Vec<Bytes>>().await?.into_iter();
+            let status = reply.next().ok_or_else(unknown_status)?;
+            if status != "ok" {
+                return Err(refused(&status));
+            }
+            let _now_ms = reply.next();
+            let (mut ended, mut foreign) = (Vec::new(), Vec::new());
+            while let (Some(member), Some(ended_ms)) = (reply.next(), reply.next()) {
+                match read(shard, &member, &ended_ms) {
+                    Ok(session) => ended.push(session),
+                    Err(_) => foreign.push(member),
+                }
+            }
+            if foreign.is_empty() {
+                return Ok(ended);
+            }
+            let call = self.client.script(&ACK).idempotent().key(&key);
+            call.args(&foreign).run::<Vec<Reply>>().await?;
+            if !ended.is_empty() {
+                return Ok(ended);
+            }
         }
-        let _now_ms = reply.next();
-        let mut ended = Vec::new();
-        while let (Some(member), Some(ended_ms)) = (reply.next(), reply.next()) {
-            let (id, workspace, user) = who(&member)?;
-            let ended_at = instant(number(&ended_ms)?)?;
-            ended.push(EndedSession { id, user, workspace, ended_at, shard, member });
-        }
-        Ok(ended)
     }
+}
+
+fn read(shard: u8, member: &Bytes, ended_ms: &[u8]) -> Result<EndedSession> {
+    let (id, workspace, user) = who(member)?;
+    let ended_at = instant(number(ended_ms)?)?;
+    Ok(EndedSession { id, user, workspace, ended_at, shard, member: member.clone() })
 }

@@ -1,5 +1,8 @@
 //! A session's head: the one text that its hash begins with, which `lua/head.lua` describes.
 
+use std::error::Error as StdError;
+use std::fmt;
+
 use bytes::Bytes;
 use raptor_core::keys::decode_part;
 use raptor_core::{Error, ErrorKind, Result};
@@ -62,6 +65,11 @@ impl Head {
 }
 
 impl Origin {
+    /// What a pointer says of whose session it leads to.
+    pub(crate) fn whose(&self) -> String {
+        format!("{} {}", self.id, self.suffix)
+    }
+
     /// Workspace and user; both empty for nobody's.
     pub(crate) fn owner(&self) -> Result<(String, String)> {
         owner_of(&self.suffix).ok_or_else(corrupt)
@@ -82,10 +90,29 @@ pub(crate) fn corrupt() -> Error {
     Error::codec("what is stored as this session is no session: another program wrote the key")
 }
 
-/// Whether an error says that what is stored cannot be read, by this process at least.
+/// Whether an error says that what is stored is damaged, so that nobody can read it. What another process
+/// could read, with a key that this one has not or in a newer layout, is not.
 pub(crate) fn unreadable(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Codec | ErrorKind::Config | ErrorKind::WrongType)
+    matches!(error.kind(), ErrorKind::Codec | ErrorKind::WrongType) && !is_for_others(error)
 }
+
+/// Whether an error says that what is stored may be a session to another process, but is none to this one.
+pub(crate) fn is_for_others(error: &Error) -> bool {
+    let is_newer = || error.source().is_some_and(<dyn StdError>::is::<NewerLayout>);
+    error.kind() == ErrorKind::Config || is_newer()
+}
+
+/// The source of an error for what a newer process stored.
+#[derive(Debug)]
+pub(crate) struct NewerLayout;
+
+impl fmt::Display for NewerLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the layout is newer than this process")
+    }
+}
+
+impl StdError for NewerLayout {}
 
 pub(crate) fn instant(ms: i64) -> Result<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).map_err(|_| corrupt())

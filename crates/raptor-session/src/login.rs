@@ -5,9 +5,11 @@ use std::fmt;
 
 use raptor_core::{Error, ErrorKind, Result};
 use time::OffsetDateTime;
+use tokio::time::{Instant, timeout_at};
 use ulid::Ulid;
 
-use crate::head::{NOBODY, Origin, corrupt, unreadable};
+use crate::data::SessionData;
+use crate::head::{NOBODY, Origin, corrupt, is_for_others, unreadable};
 use crate::metadata::Metadata;
 use crate::options::AtCap;
 use crate::places::{self, Index};
@@ -60,7 +62,7 @@ impl SessionService {
     /// Starts a session of `user` in `workspace` and returns the token that names it.
     ///
     /// If the link breaks while it is sent, it is sent once more under the same token, which is
-    /// harmless. An error after that may leave behind a session whose token nobody knows; it ends
+    /// harmless, for the rest of the command timeout. An error after that may leave behind a session whose token nobody knows; it ends
     /// by its idle timeout.
     ///
     /// With a [cap](crate::SessionOptions::cap) it evicts or refuses, exactly: concurrent logins of one
@@ -123,20 +125,28 @@ impl SessionService {
     /// The login of somebody who has a session already: starts a new one and ends the old, so that a token
     /// which somebody planted before the login is worth nothing after it.
     ///
-    /// The fields of an anonymous session move along, those of `metadata` before them; those of a session
-    /// that was somebody's do not. The old token is not readable for a while, as after a rotation: it is dead.
+    /// The fields of an anonymous session move along, as far as there is room beside those of `metadata`, by
+    /// name: one of a name that `metadata` has, or that would be past [`MAX_FIELDS`](crate::MAX_FIELDS) or
+    /// [`MAX_METADATA_BYTES`](crate::MAX_METADATA_BYTES), is left behind. Those of a session that was
+    /// somebody's do not. The old token is not readable for a while, as after a rotation: it is dead.
     ///
-    /// The shard changes with the user, so these are three steps: read, create, delete. What is written to
-    /// the old session between the first and the last is lost. If the last fails the login stands all the
-    /// same, and the old session, which never knew the user, ends by its idle timeout.
+    /// The shard changes with the user, so these are three steps. Over an anonymous session: read, create,
+    /// delete. What is written to it between the first and the last is lost. If the last fails the login
+    /// stands all the same, and the old session, which never knew the user, ends by its idle timeout.
+    /// Over any other: read, delete, create, so that no login leaves a user's session behind, and under a
+    /// cap that rejects it makes room if it was this user's.
     ///
-    /// Under a cap that rejects, the old session still counts if it was this user's: log out first.
+    /// What cannot be read (damage, a key that is missing here, a newer layout) brings nothing along and locks
+    /// nobody out; it is ended like a user's, unless it is damaged or in a newer layout: then it may stay,
+    /// until its deadline.
     ///
     /// Cost: one round trip for each step.
     ///
     /// # Errors
-    /// As of [`get_session`](Self::get_session) and [`create_session`](Self::create_session): the old session
-    /// is as it was then. [`InvalidInput`](ErrorKind::InvalidInput) also when both have more fields than fit.
+    /// As of [`get_session`](Self::get_session) and [`delete_session`](Self::delete_session): nobody is logged
+    /// in, and the old session is as it was, unless the answer to its end was lost. As of
+    /// [`create_session`](Self::create_session): then an anonymous session is as it was, and any other has ended,
+    /// but not for [`InvalidInput`](ErrorKind::InvalidInput). A repeat is as harmless as that of a login.
     ///
     /// ```no_run
     /// # async fn example(sessions: raptor_session::SessionService, cookie: &str) -> raptor_core::Result<()> {
@@ -153,25 +163,35 @@ impl SessionService {
         metadata: &Metadata,
     ) -> Result<SessionToken> {
         let old = token.into();
-        let mut fields = Metadata::new();
-        match self.get_session(old).await {
-            Ok(Some(before)) if before.is_anonymous() => fields = before.metadata,
-            Ok(_) => {}
-            // What cannot be read has nothing to bring along, and locks nobody out.
-            Err(error) if unreadable(&error) => {}
+        // What cannot be a user ends nobody's session.
+        Index::new(self.client.keys(), workspace, user)?;
+        let cannot_be_read = |error: &Error| unreadable(error) || is_for_others(error);
+        let nobodys = match self.get_session(old).await {
+            Ok(session) => session.filter(SessionData::is_anonymous),
+            Err(error) if cannot_be_read(&error) => None,
             Err(error) => return Err(error),
+        };
+        if let Some(before) = nobodys {
+            let fields = metadata.clone().filled_up_from(&before.metadata);
+            let token = self.create_session(user, workspace, &fields).await?;
+            // Its outcome is counted; the login has happened.
+            let _ = self.delete_session(old).await;
+            return Ok(token);
         }
-        let fields = fields.overlaid_by(metadata)?;
-        let token = self.create_session(user, workspace, &fields).await?;
-        // Its outcome is counted; the login has happened.
-        let _ = self.delete_session(old).await;
-        Ok(token)
+        match self.delete_session(old).await {
+            Err(error) if !cannot_be_read(&error) => return Err(error),
+            _ => {}
+        }
+        self.create_session(user, workspace, metadata).await
     }
 
     async fn store_insisting(&self, token: &SessionToken, new: &New<'_>) -> Result<()> {
+        let by = Instant::now() + self.client.config().command_timeout();
         for _ in 0..ROUNDS {
             let stored = match self.store(token, new).await {
-                Err(error) if error.kind() == ErrorKind::Connection => self.store(token, new).await,
+                Err(error) if error.kind() == ErrorKind::Connection => {
+                    timeout_at(by, self.store(token, new)).await.unwrap_or(Err(error))
+                }
                 other => other,
             };
             if stored? {
@@ -202,7 +222,6 @@ impl SessionService {
         for (name, value) in metadata.stored() {
             fields.push((name, self.seals.field(*id, name, value)?));
         }
-        let bytes: usize = fields.iter().map(|(name, value)| 2 + name.len() + value.len()).sum();
         let (cap, at_cap) = match (index, self.options.cap) {
             (Some(_), Some((cap, AtCap::Reject))) => (cap, "reject"),
             (Some(_), Some((cap, _))) => (cap, "evict"),
@@ -223,7 +242,7 @@ impl SessionService {
             .arg(if self.options.expiry_events { "e" } else { "-" })
             .arg(cap)
             .arg(at_cap)
-            .arg(bytes)
+            .arg(metadata.bytes())
             .arg(TOLD_FOR_MS)
             .arg(seal);
         for (name, value) in fields {

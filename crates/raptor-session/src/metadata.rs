@@ -59,10 +59,18 @@ impl Metadata {
         self.within_limits()
     }
 
-    /// These, and those of `other` in their place where both have one.
-    pub(crate) fn overlaid_by(mut self, other: &Self) -> Result<Self> {
-        self.fields.extend(other.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
-        self.within_limits()
+    /// These, and as many of `other` as there is room for, in the order of their names.
+    pub(crate) fn filled_up_from(mut self, other: &Self) -> Self {
+        let mut bytes = self.bytes();
+        for (name, value) in &other.fields {
+            let more = bytes + name.len() + value.len();
+            let has_room = self.fields.len() < MAX_FIELDS && more <= MAX_METADATA_BYTES;
+            if has_room && !self.fields.contains_key(name) {
+                self.fields.insert(name.clone(), value.clone());
+                bytes = more;
+            }
+        }
+        self
     }
 
     fn within_limits(self) -> Result<Self> {

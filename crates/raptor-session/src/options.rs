@@ -17,7 +17,8 @@ pub const MAX_CAP: u32 = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AtCap {
-    /// Ends those that would end first: unused for the longest, unless one was extended.
+    /// Ends those unused for the longest, as exact as [`get_session`](crate::SessionService::get_session)
+    /// says; of more than 256, those among the 256 that would end first.
     EvictOldest,
     /// Fails with [`TooManySessions`](crate::TooManySessions) and changes nothing.
     Reject,
@@ -87,7 +88,8 @@ impl SessionOptions {
     }
 
     /// Whether sessions that are not sealed are accepted although there is a keyring: while those from
-    /// before it live. Anybody who can write to Redis could plant one then.
+    /// before it live. They stay in the clear, also when they are changed or rotated: anybody who can write to
+    /// Redis could plant one then, and it is refused with them afterwards.
     #[must_use]
     pub fn plaintext(mut self, plaintext: Plaintext) -> Self {
         self.plaintext = plaintext;

@@ -1,7 +1,12 @@
 //! Peppers: the secrets behind a token's MAC. Redis never sees them, so who reads it cannot use it.
 //!
-//! The newest pepper signs new tokens; older ones keep their tokens alive until they are taken off
-//! the list. Taking one off ends its sessions at once.
+//! The first pepper signs new tokens; the others keep their tokens alive until they are taken off the list.
+//!
+//! Taking one off makes its tokens worth nothing at once. Their sessions end by their deadlines, or are
+//! revoked: until then they are listed, and count under a cap.
+//!
+//! A process without a token's pepper knows no such session. So a new pepper goes in last, and moves up
+//! once all processes have it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use crate::scripts::{Moved, ROTATE, Said, unknown_status};
 use crate::service::{SessionService, Step};
 use crate::telemetry;
 use crate::token::{Address, Presented, SessionToken};
+use crate::update::Peeked;
 
 /// How long a logout by the old token is understood, at least.
 const POINTER: Duration = Duration::from_secs(60);
@@ -112,6 +113,9 @@ impl SessionService {
     /// | rotate | no such session; with the same [`to`](Rotate::to) once more the same answer | the same |
     /// | delete | ends the session, for at least 60 s | for at least 60 s |
     ///
+    /// A grace ends with that of the next rotation: after A to B with an hour and B to C without any, A is
+    /// dead. A rotation by [`to`](Rotate::to) that is repeated after its new token was rotated too is `None`.
+    ///
     /// Nothing is ever stored under an old token but where it leads. So a request that was under way
     /// loses no update within the grace, a logout is never lost to a rotation, and without a
     /// grace a stolen token is worth nothing but its owner's logout.
@@ -195,12 +199,18 @@ impl SessionService {
                 "the new token is not one of next_token for the old one: take it from there",
             ));
         }
-        let (head, now_ms) = match self.peek(old).await? {
+        let Peeked { head, now_ms, is_sealed } = match self.peek(old).await? {
             Step::Done(found) => found,
             Step::None => return Ok(false),
             Step::Moved(moved) => return self.is_there(&moved, &to).await,
         };
         let readable_ms = now_ms + grace.as_millis() as i64;
+        let (mut seal, mut pointer) = (Vec::new(), Vec::new());
+        // What is in the clear stays so: nobody knows who wrote it.
+        if is_sealed {
+            seal = self.seals.origin(&to.mac, &head.origin)?;
+            pointer = self.seals.pointer(&old.mac, &to.mac, readable_ms, &head.origin)?;
+        }
         let call = self
             .client
             .script(&ROTATE)
@@ -211,8 +221,8 @@ impl SessionService {
             .arg(head.origin.id.to_string())
             .arg(readable_ms)
             .arg(POINTER.as_millis() as i64)
-            .arg(self.seals.origin(&to.mac, &head.origin)?)
-            .arg(self.seals.pointer(&old.mac, &to.mac, readable_ms)?);
+            .arg(seal)
+            .arg(pointer);
         let reply = call.run().await;
         if let Err(error) = &reply
             && matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout)

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use raptor_core::{Error, ErrorKind, Reply, Result, Script};
 
-use crate::head::corrupt;
+use crate::head::{NewerLayout, corrupt};
 
 macro_rules! scripts {
     ($($name:ident: $called:literal, $file:literal;)*) => {$(
@@ -22,6 +22,7 @@ macro_rules! scripts {
 scripts! {
     CREATE: "session.create", "lua/create.lua";
     DELETE: "session.delete", "lua/delete.lua";
+    EXPEL: "session.expel", "lua/expel.lua";
     PEEK: "session.peek", "lua/peek.lua";
     UPDATE: "session.update", "lua/update.lua";
     TAKE: "session.take", "lua/take.lua";
@@ -63,6 +64,8 @@ pub(crate) struct Moved {
     pub(crate) readable_ms: i64,
     pub(crate) now_ms: i64,
     pub(crate) seal: Bytes,
+    /// "id suffix" of the session that it leads to.
+    pub(crate) whose: Bytes,
 }
 
 impl Said {
@@ -74,11 +77,12 @@ impl Said {
         match &status[..] {
             b"none" => Ok(Self::None(rest)),
             b"moved" => match &rest[..] {
-                [to, readable_ms, now_ms, seal] => Ok(Self::Moved(Moved {
+                [to, readable_ms, now_ms, seal, whose] => Ok(Self::Moved(Moved {
                     to: text(to)?.to_owned(),
                     readable_ms: number(readable_ms)?,
                     now_ms: number(now_ms)?,
                     seal: seal.clone(),
+                    whose: whose.clone(),
                 })),
                 _ => Err(unknown_status()),
             },
@@ -94,7 +98,8 @@ pub(crate) fn refused(status: &[u8]) -> Error {
     match status {
         b"layout" => Error::codec(
             "this session, or its user's index, is stored in a newer layout: update this process",
-        ),
+        )
+        .with_source(NewerLayout),
         b"corrupt" => corrupt(),
         b"split" => Error::new(
             ErrorKind::TryAgain,

@@ -12,9 +12,9 @@ use crate::scripts::{Moved, Said};
 use crate::seal::Seals;
 use crate::token::{Address, Presented, SessionToken, is_mac};
 
-/// Tokens that follow each other faster than this within a pointer's life are a mistake.
-pub(crate) const HOPS: usize = 16;
-/// How far a logout follows: a thief who rotates on and on is not to outrun it.
+/// How many rotations a token is followed over, each within the grace of the last.
+pub(crate) const HOPS: usize = 64;
+/// How far a logout follows that no index helps.
 const HOPS_TO_END: usize = 1_024;
 
 /// Sessions on Redis. Cheap to clone; concurrent reads of all clones ride together.
@@ -54,7 +54,7 @@ impl SessionService {
     pub fn new(client: RedisClient, options: SessionOptions) -> Result<Self> {
         options.validate()?;
         let reads = Coalescer::with_limits(Get, reads::limits());
-        let seals = Seals::new(options.keyring.as_ref(), options.plaintext);
+        let seals = Seals::new(options.keyring.as_ref(), options.plaintext, client.keys());
         Ok(Self { client, options: Arc::new(options), seals, reads, now: None })
     }
 
@@ -120,19 +120,24 @@ impl SessionService {
         }
         Err(Error::new(
             ErrorKind::Codec,
-            "a token was rotated more often than can be followed: rotate less often",
+            "the token was rotated more often than it is followed: rotate less often or with a \
+             shorter grace, and ask by the newest token",
         ))
+    }
+
+    /// Refuses a pointer that no rotation made.
+    pub(crate) fn check(&self, at: &Address, moved: &Moved) -> Result<()> {
+        if !is_mac(&moved.to) {
+            return Err(corrupt());
+        }
+        self.seals.check_pointer(&at.mac, moved)
     }
 
     /// Where a pointer leads whoever may follow it.
     fn next(&self, at: &Address, moved: &Moved, by: By) -> Result<Option<Address>> {
-        let Moved { to, readable_ms, now_ms, seal } = moved;
-        if !is_mac(to) {
-            return Err(corrupt());
-        }
-        self.seals.check_pointer(&at.mac, to, *readable_ms, seal)?;
-        let may = by == By::Pointer || now_ms < readable_ms;
-        Ok(may.then(|| Address { shard: at.shard, mac: to.clone() }))
+        self.check(at, moved)?;
+        let may = by == By::Pointer || moved.now_ms < moved.readable_ms;
+        Ok(may.then(|| Address { shard: at.shard, mac: moved.to.clone() }))
     }
 }
 

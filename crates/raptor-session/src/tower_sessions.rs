@@ -11,16 +11,25 @@
 //! | its expiry date | both deadlines; our own timeouts do not matter, and a load does not slide |
 //!
 //! As everywhere here, only `create` makes a key: a `save` that comes after the end of its session (a logout in
-//! another tab) writes nothing and is no error, and nobody is logged in again by it.
+//! another tab) writes nothing and is no error.
+//!
+//! But that crate's `cycle_id` is a `delete` of the old id, then, when the response is made, a `create` under a new
+//! one of what the request had read: the store cannot know that they are one. So a `cycle_id` that races a `flush`
+//! in another request (a logout in another tab) can leave the data, a login among it, under the new id. Where a logout
+//! must win use our own [`SessionService::rotate_session`]: there it does.
 //!
 //! After a change of peppers a record is found under its old one until it ends, by one more call for each
-//! pepper in the list; saves leave it there.
+//! pepper in the list, a `create` included; saves leave it there.
+//!
+//! What is stored can be loaded: data that is nested deeper than serde_json reads (127 objects and arrays, the
+//! record's own among them) is refused with `Encode`, and nothing is changed.
 //!
 //! What tower-sessions does not give, our own [`SessionService`] does: concurrent updates of different
 //! fields, compare-and-set, a logout everywhere. Records of both can live side by side.
 
 use async_trait::async_trait;
 use raptor_core::{Error, ErrorKind, Key, Result};
+use serde_json::Value;
 use time::OffsetDateTime;
 use tower_sessions_core::session::{Id, Record};
 use tower_sessions_core::session_store::{self, SessionStore};
@@ -31,12 +40,15 @@ use crate::metadata::Metadata;
 use crate::pepper::Pepper;
 use crate::places;
 use crate::scripts::{PUT, Said, unknown_status};
-use crate::service::{By, SessionService};
+use crate::service::{By, SessionService, Step};
 use crate::telemetry;
 use crate::token::Address;
 
 /// The one field of a record.
 const FIELD: &str = "record";
+
+/// The deepest that serde_json reads.
+const MAX_DEPTH: usize = 127;
 
 /// Attempts at an id that nobody has.
 const ATTEMPTS: usize = 8;
@@ -75,6 +87,11 @@ impl RaptorStore {
 
     /// `None` when the status is another than wanted.
     async fn put(&self, how: &str, at: &Address, record: &Record) -> Result<Put> {
+        if !record.data.values().all(|value| is_at_most(MAX_DEPTH - 1, value)) {
+            return Err(Error::invalid(format!(
+                "a record's data is nested deeper than {MAX_DEPTH}, and could not be read again"
+            )));
+        }
         let json = serde_json::to_string(&record.data)
             .map_err(|_| Error::invalid("a record's data cannot be written as JSON"))?;
         let metadata = Metadata::new().with(FIELD, &json)?;
@@ -104,6 +121,26 @@ impl RaptorStore {
             _ => Err(unknown_status()),
         }
     }
+
+    /// Whether there is a record at one of these.
+    async fn is_any_taken(&self, addresses: impl Iterator<Item = Address>) -> Result<bool> {
+        for at in addresses {
+            if !matches!(self.service.peek(&at).await?, Step::None) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether objects and arrays are nested in it no deeper than this; looks no deeper itself.
+fn is_at_most(depth: usize, value: &Value) -> bool {
+    let inner = |value| depth > 0 && is_at_most(depth - 1, value);
+    match value {
+        Value::Array(values) => depth > 0 && values.iter().all(inner),
+        Value::Object(fields) => depth > 0 && fields.values().all(inner),
+        _ => true,
+    }
 }
 
 enum Put {
@@ -114,15 +151,18 @@ enum Put {
 
 #[async_trait]
 impl SessionStore for RaptorStore {
-    /// One round trip; under another id, if this one is taken.
+    /// One round trip, and one for each older pepper; under another id, if this one is taken.
     async fn create(&self, record: &mut Record) -> session_store::Result<()> {
         let outcome = async {
             for _ in 0..ATTEMPTS {
-                let at = self.addresses(&record.id).next().ok_or_else(unknown_status)?;
-                match self.put("create", &at, record).await? {
-                    Put::Done => return Ok(()),
-                    _ => record.id = Id::default(),
+                let mut addresses = self.addresses(&record.id);
+                let at = addresses.next().ok_or_else(unknown_status)?;
+                if !self.is_any_taken(addresses).await?
+                    && let Put::Done = self.put("create", &at, record).await?
+                {
+                    return Ok(());
                 }
+                record.id = Id::default();
             }
             Err(Error::new(
                 ErrorKind::Server,

@@ -15,9 +15,6 @@ use crate::service::{By, SessionService, Step};
 use crate::telemetry;
 use crate::token::{Address, Presented};
 
-/// What a sealed field weighs more than a plain one, at most, and its `f:`.
-const OVERHEAD: usize = 64;
-
 /// What came of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -91,6 +88,13 @@ impl<'a> IntoFuture for Update<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
     }
+}
+
+/// Who a session is, and the time there.
+pub(crate) struct Peeked {
+    pub(crate) head: Head,
+    pub(crate) now_ms: i64,
+    pub(crate) is_sealed: bool,
 }
 
 impl SessionService {
@@ -176,7 +180,7 @@ impl SessionService {
             (b"ok", [head, seal, value]) => {
                 let Head { origin, .. } = Head::parse(head)?;
                 self.seals.check_origin(&at.mac, &origin, seal)?;
-                self.seals.open_field(origin.id, field, value.to_vec()).map(Some)
+                self.seals.open_field(origin.id, field, value.to_vec(), seal).map(Some)
             }
             (b"absent", _) => Ok(None),
             _ => Err(unknown_status()),
@@ -190,16 +194,18 @@ impl SessionService {
         revision: Option<u64>,
     ) -> Result<Step<Updated>> {
         // Without a keyring nothing depends on who the session is.
-        let mut id = None;
+        let (mut id, mut is_sealed) = (None, false);
         if self.seals.is_on() {
             match self.peek(&at).await? {
-                Step::Done((head, _)) => id = Some(head.origin.id),
+                Step::Done(found) => {
+                    id = Some(found.head.origin.id);
+                    is_sealed = found.is_sealed;
+                }
                 Step::None => return Ok(Step::None),
                 Step::Moved(moved) => return Ok(Step::Moved(moved)),
             }
         }
         let session = places::session(self.client.keys(), &at)?;
-        let sealed = if id.is_some() { OVERHEAD } else { 2 };
         let mut call = self
             .client
             .script(&UPDATE)
@@ -209,11 +215,13 @@ impl SessionService {
             .arg(id.map_or_else(String::new, |id| id.to_string()))
             .arg(MAX_FIELDS)
             .arg(MAX_METADATA_BYTES)
-            .arg(sealed)
             .arg(changes.sets().count());
         for (name, value) in changes.sets() {
-            let value = self.seals.field(id.unwrap_or_default(), name, value)?;
-            call = call.arg(format!("f:{name}")).arg(value);
+            call = call.arg(format!("f:{name}"));
+            call = match id {
+                Some(id) if is_sealed => call.arg(self.seals.field(id, name, value)?),
+                _ => call.arg(value),
+            };
         }
         for name in changes.removals() {
             call = call.arg(format!("f:{name}"));
@@ -237,14 +245,14 @@ impl SessionService {
     }
 
     /// Who a session is, held against its seal, and the time there; without a slide.
-    pub(crate) async fn peek(&self, at: &Address) -> Result<Step<(Head, i64)>> {
+    pub(crate) async fn peek(&self, at: &Address) -> Result<Step<Peeked>> {
         let session = places::session(self.client.keys(), at)?;
         let call = self.client.script(&PEEK).idempotent().key(&session).arg(self.now_arg());
         Step::of(Said::read(call.run().await?)?, |_, items| match &items[..] {
             [now_ms, head, seal] => {
                 let head = Head::parse(head)?;
                 self.seals.check_origin(&at.mac, &head.origin, seal)?;
-                Ok((head, number(now_ms)?))
+                Ok(Peeked { head, now_ms: number(now_ms)?, is_sealed: !seal.is_empty() })
             }
             _ => Err(unknown_status()),
         })

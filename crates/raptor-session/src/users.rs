@@ -12,7 +12,7 @@ use ulid::Ulid;
 use crate::data::SessionData;
 use crate::places::{self, Index};
 use crate::scripts::{LIST, MEMBERS, REVOKE, number, refused, text, unknown_status};
-use crate::service::{By, HOPS, SessionService, Step};
+use crate::service::{HOPS, SessionService, Step};
 use crate::telemetry;
 use crate::token::{Address, Presented};
 
@@ -116,7 +116,7 @@ impl SessionService {
         loop {
             let (rows, next) = self.page(user, workspace, MAX_PAGE, after.as_ref()).await?;
             if let Some((at, _)) = rows.into_iter().find(|(_, session)| session.id == id) {
-                let outcome = self.follow(at, By::Pointer, |at| self.delete_at(at)).await;
+                let outcome = self.end(at).await;
                 telemetry::operation_ended("delete", outcome.as_ref().map(telemetry::found));
                 return Ok(outcome?.is_some());
             }
@@ -296,7 +296,7 @@ impl SessionService {
     async fn revoke_index(&self, index: &Index, except: Option<Address>) -> Result<u64> {
         // By its id, so that a rotation on the way changes nothing.
         let except = match except {
-            Some(at) => self.follow(at, By::Pointer, |at| self.id_of(at)).await?,
+            Some(at) => self.id_of(at).await?,
             None => None,
         };
         let except = except.map_or_else(String::new, |id| id.to_string());
@@ -331,11 +331,15 @@ impl SessionService {
         }
     }
 
-    async fn id_of(&self, at: Address) -> Result<Step<Ulid>> {
+    /// The id of the session of `at`, which a pointer knows too.
+    async fn id_of(&self, at: Address) -> Result<Option<Ulid>> {
         Ok(match self.peek(&at).await? {
-            Step::Done((head, _)) => Step::Done(head.origin.id),
-            Step::None => Step::None,
-            Step::Moved(moved) => Step::Moved(moved),
+            Step::Done(found) => Some(found.head.origin.id),
+            Step::None => None,
+            Step::Moved(moved) => {
+                self.check(&at, &moved)?;
+                Some(who(&moved.whose)?.0)
+            }
         })
     }
 }

@@ -7,12 +7,16 @@ use time::OffsetDateTime;
 
 use crate::data::SessionData;
 use crate::head::{Head, corrupt, instant};
-use crate::places;
+use crate::places::{self, Index};
 use crate::reads::Wanted;
-use crate::scripts::{DELETE, EXTEND, Said, number, unknown_status};
+use crate::scripts::{DELETE, EXPEL, EXTEND, Said, number, text, unknown_status};
 use crate::service::{By, SessionService, Step};
 use crate::telemetry;
 use crate::token::{Address, Presented};
+use crate::users::who;
+
+/// Sessions of a user that a logout by an old token looks at in one call.
+const LOOKED_AT: usize = 1_000;
 
 impl SessionService {
     /// Reads the session of a token and slides its idle deadline; `None` if there is none.
@@ -22,14 +26,20 @@ impl SessionService {
     ///
     /// The slide is written when it moves the deadline by a 64th of the idle timeout, or by a second where
     /// that is less. So a session ends up to that much earlier than its idle timeout after its last
-    /// use, and never later; a session that is read more often costs the server no writes.
+    /// use, and never later; a session that is read more often costs the server no writes. As exact is the
+    /// time of its last use in a [list](Self::list_sessions), and by it a [cap](crate::SessionOptions::cap)
+    /// evicts: in a user's session it is also written where the deadline does not move any more.
+    ///
+    /// A server that takes no writes (its memory is full, its replicas or its disk are away) is read all the
+    /// same: the session then keeps its deadline, and ends there if that lasts.
     ///
     /// A session that its user's index does not list is read and keeps its deadline, so that none
     /// outlives what the index says of it: while a cluster moves the slot and has the index at
     /// the other owner (the next call after that slides again), or if the index was lost.
     ///
-    /// By an old token, while it may be read, this reads the session under its new one, at one more round
-    /// trip for each rotation.
+    /// By an old token, while it may be read, this reads the session under its newest one, at one more round
+    /// trip for each rotation; over more than 64 of them it is an error: rotate less often, or with a
+    /// shorter grace.
     ///
     /// Cost: one round trip; O(fields + log sessions of the user).
     ///
@@ -119,11 +129,13 @@ impl SessionService {
     /// a newer layout is left alone: an entry that stays behind leaves it with a later login or
     /// list.
     ///
-    /// By an old token this ends the session under its new one, for 60 s or as long as the old one may be
-    /// read: a logout that was under way while the token was rotated is a logout. The old token stays
-    /// what it was, dead.
+    /// By an old token this ends the session under its newest one, for 60 s or as long as the old one may be
+    /// read: a logout that was under way while the token was rotated is a logout. However often it was
+    /// rotated, and even while it is: a user's session is found by its id. (One of nobody is followed from
+    /// token to token, over 1,024 rotations.) The old token stays what it was, dead.
     ///
-    /// Cost: one round trip; O(log sessions of the user). No call for what cannot be a token.
+    /// Cost: one round trip; O(log sessions of the user). By an old token two, O(sessions of the user), and
+    /// one more for each 1,000 of them. No call for what cannot be a token.
     ///
     /// # Errors
     /// As of [`SessionService::get_session`], but that nothing is decrypted.
@@ -139,9 +151,48 @@ impl SessionService {
             telemetry::operation_ended("delete", Ok(telemetry::NOT_A_TOKEN));
             return Ok(false);
         };
-        let outcome = self.follow(at, By::Pointer, |at| self.delete_at(at)).await;
+        let outcome = self.end(at).await;
         telemetry::operation_ended("delete", outcome.as_ref().map(telemetry::found));
         Ok(outcome?.is_some())
+    }
+
+    /// Ends the session of `at`, wherever it is by now; `None` when there is none.
+    pub(crate) async fn end(&self, at: Address) -> Result<Option<()>> {
+        let moved = match self.delete_at(at.clone()).await? {
+            Step::Done(()) => return Ok(Some(())),
+            Step::None => return Ok(None),
+            Step::Moved(moved) => moved,
+        };
+        self.check(&at, &moved)?;
+        match self.expel(at.shard, &moved.whose).await? {
+            Some(ended) => Ok(ended.then_some(())),
+            // Nobody's, or one that its index does not list: from pointer to pointer.
+            None => self.follow(at, By::Pointer, |at| self.delete_at(at)).await,
+        }
+    }
+
+    /// Ends the session of this "id suffix" through its user's index; whether it was alive, or `None` when it
+    /// is not to be found so.
+    async fn expel(&self, shard: u8, whose: &[u8]) -> Result<Option<bool>> {
+        let Ok((id, workspace, user)) = who(whose) else { return Ok(None) };
+        let Ok(index) = Index::new(self.client.keys(), &workspace, &user) else { return Ok(None) };
+        if index.shard != shard {
+            return Ok(None);
+        }
+        let mut from = "-inf".to_owned();
+        loop {
+            let call = self.client.script(&EXPEL).idempotent().key(&index.key);
+            let call = call.arg(self.now_arg()).arg(id.to_string()).arg(&from).arg(LOOKED_AT);
+            match Said::read(call.run().await?)? {
+                Said::None(_) => return Ok(Some(false)),
+                Said::Of(status, _) if status == "deleted" => return Ok(Some(true)),
+                Said::Of(status, _) if status == "absent" => return Ok(None),
+                Said::Of(status, items) if status == "more" => {
+                    from = text(items.first().ok_or_else(unknown_status)?)?.to_owned();
+                }
+                _ => return Err(unknown_status()),
+            }
+        }
     }
 
     pub(crate) async fn delete_at(&self, at: Address) -> Result<Step<()>> {

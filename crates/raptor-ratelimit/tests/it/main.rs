@@ -9,6 +9,8 @@ mod batch;
 mod clock;
 mod concurrency;
 mod damage;
+#[cfg(feature = "tower")]
+mod grpc;
 #[cfg(all(feature = "tower", feature = "toml"))]
 mod http;
 #[cfg(all(feature = "tower", feature = "toml"))]

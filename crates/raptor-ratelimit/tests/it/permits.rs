@@ -60,6 +60,19 @@ async fn an_expired_permit_s_place_is_another_s_and_its_release_frees_nobody() -
 }
 
 #[tokio::test]
+async fn a_release_tells_that_the_permit_had_expired_though_nobody_took_its_place() -> Result<()> {
+    let rig = Rig::start().await?;
+    for (expires, in_time) in [(START_US, false), (START_US + 1, true)] {
+        let permit = granted(&rig, 1, START_US).await?;
+        let id: Vec<String> = rig.query(redis::cmd("ZRANGE").arg(KEY).arg(0).arg(-1)).await?;
+        rig.query::<i64>(redis::cmd("ZADD").arg(KEY).arg(expires).arg(&id[0])).await?;
+        assert_eq!(permit.release().await?, in_time, "{expires}");
+        assert_eq!(held(&rig).await?, 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_extension_holds_the_place_for_longer() -> Result<()> {
     let rig = Rig::start().await?;
     let options = AcquireOptions::default();

@@ -10,7 +10,7 @@
 -- ARGV[7] flags        'e' or '-'
 -- ARGV[8] cap          int >= 1, or 0 for none
 -- ARGV[9] at_cap       'evict' or 'reject'
--- ARGV[10] bytes       of all fields
+-- ARGV[10] bytes       of all fields in the clear
 -- ARGV[11] keep_ms     how long an end is told after it
 -- ARGV[12] seal        or ''
 -- ARGV[13..] field, value, ...   names with their "f:"
@@ -38,7 +38,8 @@ end
 if head.deadline <= now then return {'late'} end
 
 -- Who leaves the index: those that are gone, whatever their score (a clock may be wrong, and what is not listed is missed
--- by a revocation), and as many of the oldest as the cap wants. Who lives for longer than its score says gets it back.
+-- by a revocation), and as many as the cap wants of those that end first: the ones unused for the longest. Who lives for
+-- longer than its score says gets it back.
 local leave, late, victims, told = {}, {}, {}, {}
 if index then
   if redis.call('ZMSCORE', index, NEWER)[1] then return {'layout'} end
@@ -59,11 +60,20 @@ if index then
     for _, other in ipairs(redis.call('ZRANGEBYSCORE', index, '(' .. int(now), '+inf', 'LIMIT', '0', int(EVICT))) do
       local key = string.sub(session, 1, -44) .. other
       local text = redis.call('HGET', key, 'h')
-      if text then there[#there + 1] = {mac = other, key = key, head = parse(text)} else gone[#gone + 1] = other end
+      if text then
+        local its = parse(text)
+        there[#there + 1] = {mac = other, key = key, head = its, seen = its and its.seen or 0, at = #there}
+      else
+        gone[#gone + 1] = other
+      end
     end
     alive = alive - #gone
     if alive >= cap and ARGV[9] == 'reject' then return {'full', int(alive)} end
     for _, other in ipairs(gone) do leave[#leave + 1] = other end
+    table.sort(there, function(one, two)
+      if one.seen ~= two.seen then return one.seen < two.seen end
+      return one.at < two.at
+    end)
     for i = 1, math.min(#there, alive - cap + 1) do
       victims[i] = there[i].key
       leave[#leave + 1] = there[i].mac

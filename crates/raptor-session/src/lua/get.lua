@@ -1,6 +1,8 @@
 -- get: read sessions and slide their idle deadlines, in the hash, its TTL, its user's index and the agenda.
 -- Creates no key: a session that is gone stays gone. Slides only when the deadline moves by a 64th of the idle timeout
--- or by a second: what is read more often is only read.
+-- or by a second: what is read more often is only read. Where the deadline does not move any more, the use alone is
+-- written, in a user's session: lists tell it, and a cap goes by it.
+-- A server that takes no writes now (out of memory, say) does not stop a read: nothing is slid then.
 -- Leaves what has ended in the index to the next login or list: no more is there than once lived together.
 -- Does not slide a session that the index does not list: none may outlive what its user's index says of it.
 -- So it is, for the moment, while a cluster moves the slot and has the index at the other owner: the index is no
@@ -9,7 +11,7 @@
 -- KEYS[i] session  hash
 -- ARGV[i] now_ms   int, or '' for the server's clock
 -- returns {"ok", server_now_ms, session...}, each {"h", head, field, value, ...} | {"none"} | {"layout"} | {"corrupt"}
---         | {"moved", mac, readable_until_ms, now_ms, seal} | {"refused", message}, nothing written
+--         | {"moved", mac, readable_until_ms, now_ms, seal, "id suffix"} | {"refused", message}, nothing written
 
 local call, match, sub, max, min = redis.call, string.match, string.sub, math.max, math.min
 local server_now
@@ -36,11 +38,24 @@ local function reorder(held)
   return moved
 end
 
-local function slide(key, held, now, seen, deadline, idle, absolute, rest)
+-- Whether it was written; false where the server takes no writes. It says so of a script's first write alone, so what
+-- follows one is written too.
+local function wrote(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return true end
+  local why = match(answer.err, '^%-?(%u+)')
+  if why == 'OOM' or why == 'NOREPLICAS' or why == 'MISCONF' or why == 'READONLY' then return false end
+  error(answer)
+end
+
+local function slide(key, held, now, deadline, idle, absolute, rest)
   local revision, bytes, created, flags, suffix = match(rest, '^(%d+) (%d+) (%d+) ([-e]) %w+ ([!-~]+)$')
   if not flags or max(revision, bytes, created) > MAX then return {'corrupt'} end
+  local till = max(deadline, min(now + idle, absolute))
+  local moves = till > deadline
+  if not moves and suffix == '-' then return held end
   local mac, tag = sub(key, -43), sub(key, -51, -45)
-  local index = suffix ~= '-' and sub(key, 1, -52) .. '~user' .. tag .. suffix
+  local index = moves and suffix ~= '-' and sub(key, 1, -52) .. '~user' .. tag .. suffix
   if index then
     -- Before the first write, for the index may have another type.
     local scores = redis.pcall('ZMSCORE', index, mac, NEWER)
@@ -48,15 +63,14 @@ local function slide(key, held, now, seen, deadline, idle, absolute, rest)
     if scores[2] then return {'layout'} end
     if not scores[1] then return held end
   end
-  deadline = max(deadline, min(now + idle, absolute))
-  local ttl, score = int(deadline - now), int(deadline)
+  local ttl, score = int(till - now), int(till)
   local head = LAYOUT .. ' ' .. int(now) .. ' ' .. score .. ' ' .. int(idle) .. ' ' .. int(absolute) .. ' ' .. rest
-  local agenda = flags == 'e' and sub(key, 1, -52) .. '~ended' .. tag
-  need('PEXPIRE', key, ttl)
+  local agenda = moves and flags == 'e' and sub(key, 1, -52) .. '~ended' .. tag
+  if moves then need('PEXPIRE', key, ttl) end
   if index then need('ZADD', index, 'XX', score, mac) end
   if agenda then need('ZADD', agenda, 'XX', score, mac) end
-  call('HSET', key, 'h', head)
-  call('PEXPIRE', key, ttl)
+  if not wrote('HSET', key, 'h', head) then return held end
+  if moves then call('PEXPIRE', key, ttl) end
   if index then
     call('ZADD', index, 'XX', score, mac)
     call('PEXPIRE', index, ttl, 'GT')
@@ -75,8 +89,7 @@ local function finish(key, rest)
   if scores[2] then return {'layout'} end
   local is_listed = scores[1]
   if is_listed then need('ZREM', index, mac) end
-  call('UNLINK', key)
-  if is_listed then call('ZREM', index, mac) end
+  if wrote('UNLINK', key) and is_listed then call('ZREM', index, mac) end
   return {'none'}
 end
 
@@ -89,7 +102,7 @@ local function read(key, pinned)
     local pointer = reorder(held)
     if pointer then
       if not pointer['>'] then return {'corrupt'} end
-      return {'moved', pointer['>'], pointer.g or '0', int(now), pointer.s or ''}
+      return {'moved', pointer['>'], pointer.g or '0', int(now), pointer.s or '', pointer.i or ''}
     end
   end
   local version, seen, deadline, idle, absolute, rest = match(held[2], '^(%d+) (%d+) (%d+) (%d+) (%d+) (.+)$')
@@ -98,9 +111,9 @@ local function read(key, pinned)
   seen, idle, absolute = tonumber(seen), tonumber(idle), tonumber(absolute)
   deadline = min(tonumber(deadline), absolute) -- which is sealed, the other is not
   if now >= deadline then return finish(key, rest) end
-  -- Never back: a server's clock may. And not where the deadline has reached the absolute one.
-  if now - seen >= min(1000, idle / 64) and now > seen and deadline < absolute then
-    return slide(key, held, now, seen, deadline, idle, absolute, rest)
+  -- Never back: a server's clock may.
+  if now - seen >= min(1000, idle / 64) and now > seen then
+    return slide(key, held, now, deadline, idle, absolute, rest)
   end
   return held
 end

@@ -4,13 +4,14 @@
 --
 -- A session is a hash:  h         its head, one text, so that a read parses once and a slide writes once:
 --                                 "1 seen deadline idle absolute revision bytes created flags id suffix"
---                                 (layout; ms; of the fields; 'e' = expiry is told; stable id; suffix of the index's
---                                 name, '-' for nobody's)
+--                                 (layout; ms; bytes: of the fields' names and values in the clear; 'e' = expiry is
+--                                 told; stable id; suffix of the index's name, '-' for nobody's)
 --                       s         the seal of who it is and of its deadlines, where there is a keyring
 --                       f:<name>  a field
--- An old token's hash:  >         the MAC that took its place;  g  until when it may be read, ms;  s  the seal of both
+-- An old token's hash:  >         the MAC that took its place;  g  until when it may be read, ms;  i  "id suffix" of its
+--                                 session, as in the head;  s  the seal of all three
 -- returns nothing by itself; the others' statuses {"none"} | {"corrupt"} | {"layout"} | {"split"}
---         | {"moved", mac, readable_until_ms, now_ms, seal} are from here
+--         | {"moved", mac, readable_until_ms, now_ms, seal, "id suffix"} are from here
 
 local PRUNE = 64
 
@@ -41,6 +42,13 @@ local function text_of(head)
     head.absolute, head.revision, head.bytes, head.created, head.flags, head.id, head.suffix)
 end
 
+-- What a field counts, its "f:" and its seal apart: that begins with 0xF5, its version and how long its key's id is, and
+-- adds 31 bytes and the id.
+local function weight(name, value)
+  local seal = string.byte(value, 1) == 0xF5 and #value > 31 and 31 + string.byte(value, 3) or 0
+  return #name - 2 + math.max(#value - seal, 0)
+end
+
 -- The absolute deadline is sealed, the other is not.
 local function end_of(head)
   return math.min(head.deadline, head.absolute)
@@ -48,14 +56,14 @@ end
 
 -- The head of a live session, or nothing and the status that says why.
 local function load(session, now)
-  local held = redis.call('HMGET', session, 'h', 's', '>', 'g')
+  local held = redis.call('HMGET', session, 'h', 's', '>', 'g', 'i')
   if held[1] then
     local head, status = parse(held[1])
     if head and now >= end_of(head) then return nil, {'none'}, head end
     if head then head.text, head.seal = held[1], held[2] end
     return head, status
   end
-  if held[3] then return nil, {'moved', held[3], held[4] or '0', int(now), held[2] or ''} end
+  if held[3] then return nil, {'moved', held[3], held[4] or '0', int(now), held[2] or '', held[5] or ''} end
   return nil, {redis.call('EXISTS', session) == 1 and 'corrupt' or 'none'}
 end
 

@@ -26,7 +26,7 @@ end
 local ttl = int(deadline - now)
 need('PEXPIRE', session, ttl)
 local head = {
-  seen = now, deadline = deadline, idle = 1, absolute = deadline, revision = revision, bytes = #value + 8,
+  seen = now, deadline = deadline, idle = 1, absolute = deadline, revision = revision, bytes = weight('f:record', value),
   created = '0', flags = '-', id = ARGV[4], suffix = '-',
 }
 redis.call('HSET', session, 'h', text_of(head), 'f:record', value)

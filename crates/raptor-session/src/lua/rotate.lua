@@ -46,7 +46,7 @@ if score then
   redis.call('ZADD', index, score, to)
   redis.call('ZREM', index, from)
 end
-redis.call('HSET', old, '>', to, 'g', ARGV[3])
+redis.call('HSET', old, '>', to, 'g', ARGV[3], 'i', head.id .. ' ' .. head.suffix)
 if ARGV[6] ~= '' then redis.call('HSET', old, 's', ARGV[6]) end
 redis.call('PEXPIRE', old, int(stay))
 return {'ok'}

@@ -10,7 +10,7 @@ local head, status = load(session, now)
 if not head then return status end
 local value = redis.call('HMGET', session, field)[1]
 if not value then return {'absent'} end
-head.revision, head.bytes = head.revision + 1, math.max(head.bytes - #field - #value, 0)
+head.revision, head.bytes = head.revision + 1, math.max(head.bytes - weight(field, value), 0)
 need('HDEL', session, field)
 redis.call('HSET', session, 'h', text_of(head))
 redis.call('HDEL', session, field)

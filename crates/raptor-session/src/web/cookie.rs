@@ -74,10 +74,11 @@ impl CookiePolicy {
         self
     }
 
-    /// How long the browser keeps it after it was set, in whole seconds: the absolute timeout does well.
+    /// How long the browser keeps it after it was set: the absolute timeout does well. In whole seconds,
+    /// rounded up; zero is until the browser is closed, for a cookie that ends at once would be no login.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.max_age = Some(max_age);
+        self.max_age = (!max_age.is_zero()).then_some(max_age);
         self
     }
 
@@ -96,9 +97,13 @@ impl CookiePolicy {
     }
 
     pub(super) fn set(&self, token: &SessionToken) -> Option<HeaderValue> {
-        let age =
-            self.max_age.map_or_else(String::new, |age| format!("; Max-Age={}", age.as_secs()));
-        self.header(token.expose(), &age)
+        self.header(token.expose(), &self.age())
+    }
+
+    fn age(&self) -> String {
+        let Some(age) = self.max_age else { return String::new() };
+        let begun = u64::from(age.subsec_nanos() > 0);
+        format!("; Max-Age={}", age.as_secs().saturating_add(begun))
     }
 
     pub(super) fn clear(&self) -> Option<HeaderValue> {
@@ -154,6 +159,21 @@ mod tests {
                 headers.extend(line.map(|line| (COOKIE, line)));
             }
             assert_eq!(policy.read(&headers).as_deref(), found, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_sets_no_cookie_that_ends_at_once() {
+        let age = |max_age| CookiePolicy::default().max_age(max_age).age();
+        for (max_age, written) in [
+            (Duration::from_millis(500), "; Max-Age=1"),
+            (Duration::from_nanos(1), "; Max-Age=1"),
+            (Duration::from_secs(60), "; Max-Age=60"),
+            (Duration::from_millis(60_001), "; Max-Age=61"),
+            (Duration::MAX, "; Max-Age=18446744073709551615"),
+            (Duration::ZERO, ""),
+        ] {
+            assert_eq!(age(max_age), written, "{max_age:?}");
         }
     }
 

@@ -1,12 +1,14 @@
 //! The session of one request: asked for when it is wanted, once, and changed on the way.
 
 use std::fmt;
+use std::future::IntoFuture;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
-use raptor_core::Result;
+use raptor_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::cookie::CookiePolicy;
@@ -14,11 +16,15 @@ use crate::changes::Changes;
 use crate::data::SessionData;
 use crate::head::unreadable;
 use crate::metadata::Metadata;
-use crate::service::SessionService;
+use crate::service::{SessionService, Step};
 use crate::token::SessionToken;
 use crate::update::Updated;
 
 /// The session of one request. Cheap to clone; an extension of the request, and an extractor of axum's.
+///
+/// What sets or clears the cookie (a login, a beginning, a rotation, a logout) goes before the response's head:
+/// once that is sent, or given up, it is [`InvalidInput`](ErrorKind::InvalidInput), and the store is not asked.
+/// So do it in the handler, not in a body that is streamed; what reads and updates goes on working there.
 ///
 /// Its `Debug` shows no token.
 #[derive(Clone)]
@@ -44,6 +50,8 @@ struct State {
     next: Option<SessionToken>,
     /// Grows with each change, so that nothing is kept that was read before one.
     changes: u64,
+    /// The response's head has gone, or there will be none: no cookie can be set any longer.
+    is_too_late: bool,
 }
 
 impl State {
@@ -104,31 +112,52 @@ impl SessionHandle {
     /// along if it was nobody's ([`SessionService::promote_session`]).
     ///
     /// # Errors
-    /// As [`SessionService::promote_session`]; the cookie stays as it was.
+    /// As [`SessionService::promote_session`]; the cookie stays as it was, though what it names may have ended.
     pub async fn log_in(&self, user: &str, workspace: &str, metadata: &Metadata) -> Result<()> {
+        self.still_before_the_head()?;
         let service = &self.inner.service;
-        let token = match self.token() {
-            Some(old) => service.promote_session(&**old, user, workspace, metadata).await?,
-            None => service.create_session(user, workspace, metadata).await?,
+        let created = match self.token() {
+            Some(old) => service.promote_session(&**old, user, workspace, metadata).await,
+            None => service.create_session(user, workspace, metadata).await,
         };
-        self.give(&token);
-        Ok(())
+        self.with(State::changed);
+        self.give_new(created?).await
     }
 
-    /// Begins an anonymous session where there is none.
+    /// Begins an anonymous session where there is none, and sets the cookie.
+    ///
+    /// None begins over a session that may be alive. By a token that another request rotated, within the minute
+    /// (or the grace) in which that is known, it is a [`TryAgain`](ErrorKind::TryAgain): the browser has the new
+    /// cookie by now or gets it with that request's response, and this one's would log the user out. The same
+    /// cannot be told of a token that a login replaced: such a one is dead at once, like any that ended. So
+    /// begin where the browser waits for the answer, not in what a page asks for on the side.
+    ///
+    /// What is damaged is no session; what is stored in a newer layout, or sealed with a key that this process
+    /// has not, is an error.
+    ///
+    /// Cost: as [`load`](Self::load) if there is a session; else one more round trip for the beginning, and one
+    /// if a token was sent.
     ///
     /// # Errors
-    /// As [`load`](Self::load) and [`SessionService::create_anonymous`].
+    /// As [`load`](Self::load) and [`SessionService::create_anonymous`]; [`TryAgain`](ErrorKind::TryAgain) also
+    /// after a rotation, see above: repeat it with the new cookie. The cookie stays as it was.
     pub async fn begin(&self, metadata: &Metadata) -> Result<()> {
-        let there = match self.load().await {
+        self.still_before_the_head()?;
+        let is_there = match self.load().await {
             Err(error) if unreadable(&error) => false,
             loaded => loaded?.is_some(),
         };
-        if !there {
-            let token = self.inner.service.create_anonymous(metadata).await?;
-            self.give(&token);
+        if is_there {
+            return Ok(());
         }
-        Ok(())
+        if self.was_rotated().await? {
+            return Err(Error::new(
+                ErrorKind::TryAgain,
+                "the session was rotated by another request: repeat this one with the new cookie",
+            ));
+        }
+        let token = self.inner.service.create_anonymous(metadata).await?;
+        self.give_new(token).await
     }
 
     /// Changes fields ([`SessionService::update_session`]), at a revision if one is given.
@@ -164,14 +193,15 @@ impl SessionHandle {
     /// Gives the session another token, and the browser its cookie; `false` if there is no session, or another
     /// request rotated it just now ([`SessionService::rotate_session`]).
     ///
-    /// A lost answer is asked for again until the command timeout has passed. After an error this handle can be
-    /// asked once more: it goes on with the same new token, so it finishes what was begun. Else the
-    /// session may stand under a token that nobody has, and its user has to log in again at the end of the
-    /// grace.
+    /// A lost answer is asked for again, and the whole ends within the command timeout. After an error this
+    /// handle can be asked once more: it goes on with the same new token, so it finishes what was begun. Else
+    /// the session may stand under a token that nobody has, and its user has to log in again at the end of
+    /// the grace.
     ///
     /// # Errors
     /// As of that; the cookie stays as it was.
     pub async fn rotate(&self, grace: Duration) -> Result<bool> {
+        self.still_before_the_head()?;
         let service = &self.inner.service;
         let Some(token) = self.token() else { return Ok(false) };
         let next = match self.with(|state| state.next.clone()) {
@@ -181,11 +211,18 @@ impl SessionHandle {
                 None => return Ok(false),
             },
         };
-        let rotated = service.rotate_session(&**token).grace(grace).to(&next).await?;
-        if let Some(new) = &rotated {
-            self.give(new);
+        let rotation = service.rotate_session(&**token).grace(grace).to(&next).into_future();
+        // Its repeats have the command timeout each.
+        let Ok(rotated) = timeout(service.client.config().command_timeout(), rotation).await else {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                "the session was not seen to rotate in time: ask this handle once more",
+            ));
+        };
+        match rotated? {
+            Some(new) => self.give(&new).map(|()| true),
+            None => Ok(false),
         }
-        Ok(rotated.is_some())
     }
 
     /// Ends the session and clears the cookie; `false` if there was none (left).
@@ -194,6 +231,7 @@ impl SessionHandle {
     /// As [`SessionService::delete_session`]: the session may be alive, and the cookie is not cleared, for a
     /// user who is told so can log out again.
     pub async fn log_out(&self) -> Result<bool> {
+        self.still_before_the_head()?;
         let Some(token) = self.token() else { return Ok(false) };
         let deleted = self.inner.service.delete_session(&**token).await?;
         let cookie = self.inner.policy.clear();
@@ -201,15 +239,51 @@ impl SessionHandle {
         Ok(deleted)
     }
 
-    /// The cookie that the response is to set.
-    pub(super) fn take_cookie(&self) -> Option<HeaderValue> {
-        self.with(|state| state.cookie.take())
+    /// The cookie that the response is to set; nothing sets one after this.
+    pub(super) fn end_head(&self) -> Option<HeaderValue> {
+        self.with(|state| {
+            state.is_too_late = true;
+            state.cookie.take()
+        })
     }
 
-    fn give(&self, token: &SessionToken) {
+    fn still_before_the_head(&self) -> Result<()> {
+        match self.with(|state| state.is_too_late) {
+            true => Err(too_late()),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a request that came before this one gave the session another token.
+    async fn was_rotated(&self) -> Result<bool> {
+        let (token, service) = (self.token(), &self.inner.service);
+        let at = token.as_ref().and_then(|token| service.address((&***token).into()));
+        let Some(at) = at else { return Ok(false) };
+        match service.peek(&at).await {
+            Err(error) if unreadable(&error) => Ok(false),
+            found => Ok(matches!(found?, Step::Moved(_))),
+        }
+    }
+
+    /// What was begun while the head went is ended: nobody has its token.
+    async fn give_new(&self, token: SessionToken) -> Result<()> {
+        let given = self.give(&token);
+        if given.is_err() {
+            let _ = self.inner.service.delete_session(&token).await;
+        }
+        given
+    }
+
+    fn give(&self, token: &SessionToken) -> Result<()> {
         let cookie = self.inner.policy.set(token);
         let token = Some(Zeroizing::new(token.expose().to_owned()));
-        self.with(|state| state.become_of(token, cookie));
+        self.with(|state| {
+            if state.is_too_late {
+                return Err(too_late());
+            }
+            state.become_of(token, cookie);
+            Ok(())
+        })
     }
 
     fn token(&self) -> Option<Zeroizing<String>> {
@@ -219,4 +293,10 @@ impl SessionHandle {
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.inner.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn too_late() -> Error {
+    Error::invalid(
+        "the response's head is sent, and no cookie can be set: change the session before you answer",
+    )
 }

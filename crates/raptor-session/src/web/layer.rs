@@ -71,15 +71,26 @@ where
         let handle = SessionHandle::new(service.clone(), policy.clone(), token);
         request.extensions_mut().insert(handle.clone());
         let response = self.inner.call(request);
+        let head = Head(handle);
         Box::pin(async move {
             let mut response = response.await?;
-            if let Some(cookie) = handle.take_cookie() {
+            if let Some(cookie) = head.0.end_head() {
                 let headers = response.headers_mut();
                 headers.append(SET_COOKIE, cookie);
                 keep_from_shared_caches(headers);
             }
             Ok(response)
         })
+    }
+}
+
+/// A response's head to come. Also where it never does (an error, a panic, a request that was given up) no
+/// cookie is set after it.
+struct Head(SessionHandle);
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        self.0.end_head();
     }
 }
 

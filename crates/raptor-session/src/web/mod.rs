@@ -11,9 +11,16 @@
 //! answer 503 with `Retry-After`, and the cookie stays as it is, so everybody is still logged in when the
 //! store is back. A request that does not ask is not hurt, and costs no call.
 //!
-//! The cookie is set by a login and a rotation, and cleared by a logout that succeeded; by nothing else. A
-//! token that names no session any longer is left alone: while it was rotated another response may be
-//! on its way with the new one, and clearing would log the user out.
+//! The cookie is set by a login, a rotation and the beginning of an anonymous session
+//! ([`SessionHandle::begin`]), and cleared by a logout that succeeded; by nothing else. A token that names no session
+//! any longer is left alone: while it was rotated another response may be on its way with the new one, and
+//! clearing would log the user out. For the same reason nothing begins by a token that was just rotated: that
+//! is an error, which the extractors' [`Rejection`] answers with 503 and `Retry-After`. Of a token that a login
+//! replaced nothing stays by which it could be told; see there.
+//!
+//! It goes with the response's head: who changes the session later, in a body that is streamed or a task that
+//! outlives the request, gets an error before anything has happened. If the handler panics there is no response
+//! to carry it, and it is lost: a layer that makes panics a response belongs inside of this one.
 //!
 //! A response that carries it is for one browser: unless its `Cache-Control` says `private` or `no-store`, it
 //! is made `no-store`, and a `CDN-Cache-Control` is taken off.

@@ -113,3 +113,32 @@ async fn a_cap_that_was_lowered_far_is_met_by_the_next_login() {
     let error = SessionService::new(f.client.clone(), none).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Config);
 }
+
+/// Once its idle deadline is its absolute one, a use moves no deadline any more: it is a use all the same.
+#[tokio::test]
+async fn the_session_in_use_is_not_evicted_in_its_last_hours_and_lists_say_when_it_was_used() {
+    let f = Fixture::start().await;
+    for idle_ms in [600_000, 3_600_000] {
+        let capped = options(idle_ms, 3_600_000).cap(2, AtCap::EvictOldest);
+        let sessions = f.with(capped);
+        let at = |minutes: u64| NOW + Duration::from_secs(60 * minutes);
+        let on = |minutes| sessions.pinned_at(at(minutes));
+        let user = format!("ann {idle_ms}");
+        let used = create(&on(0), &user).await;
+        for minutes in [9, 18, 27, 36, 45] {
+            assert!(is_alive(&on(minutes), &used).await);
+        }
+        // Its deadline comes first, and it is used last.
+        let unused = create(&on(50), &user).await;
+        for minutes in [52, 54] {
+            assert!(is_alive(&on(minutes), &used).await);
+        }
+        let listed = on(54).list_sessions(&user, "acme", 10, None).await.expect("a page");
+        let seen: Vec<_> = listed.sessions.iter().map(|session| session.last_seen_at).collect();
+        assert!(seen.contains(&at(54)) && seen.contains(&at(50)), "{seen:?}");
+        let new = create(&on(55), &user).await;
+        for (token, alive) in [(&used, true), (&unused, false), (&new, true)] {
+            assert_eq!(is_alive(&on(55), token).await, alive);
+        }
+    }
+}

@@ -31,7 +31,7 @@ operations! {
     Sweep
     Revoke RevokeToBeTold
     TellEnded Acknowledge
-    Logout LogoutToBeTold LogoutOfNone
+    Logout LogoutToBeTold LogoutOfNone LogoutOfRotated
 }
 
 use Operation::*;
@@ -80,7 +80,7 @@ impl Fixture {
             LoginThatPrunes | ReadOfEnded | ReadThatSlides | Extend | ListThatPrunes | Sweep
             | LoginThatEvicts | List | Read => create(&at_start, "ann").await,
             LoginToBeTold | ExtendToBeTold | RevokeToBeTold | LogoutToBeTold | TellEnded
-            | Acknowledge => create(&told, "ann").await,
+            | Acknowledge | LogoutOfRotated => create(&told, "ann").await,
             Update | UpdateThatRemoves | TakeFlash => {
                 at_start.create_session("ann", "acme", &fields).await.expect("a session")
             }
@@ -96,6 +96,9 @@ impl Fixture {
         if operation == ReadOfAnother || operation == RotateAgain {
             let hour = std::time::Duration::from_secs(3_600);
             self.admin.rotate_session(&token).grace(hour).await.expect("rotated");
+        }
+        if operation == LogoutOfRotated {
+            at_start.rotate_session(&token).await.expect("an answer").expect("rotated");
         }
         self.run(redis::cmd("SCRIPT").arg("FLUSH")).await;
         token
@@ -169,7 +172,9 @@ impl Fixture {
                 service.acknowledge_ended(&ended).await
             }
             Logout => service.delete_session(token).await.map(|deleted| assert!(deleted)),
-            LogoutToBeTold => later(1).delete_session(token).await.map(|left| assert!(left)),
+            LogoutToBeTold | LogoutOfRotated => {
+                later(1).delete_session(token).await.map(|left| assert!(left))
+            }
             LogoutOfNone => service.delete_session(token).await.map(|left| assert!(!left)),
         }
     }

@@ -1,8 +1,14 @@
 //! Sessions before a login, and the login that makes them a user's.
 
-use raptor_session::{Changes, Metadata};
+use raptor_core::{ErrorKind, RedisClient};
+use raptor_session::{
+    AtCap, Changes, MAX_FIELDS, MAX_METADATA_BYTES, Metadata, SessionOptions, SessionService,
+};
+use raptor_testkit::{AclRule, Backend};
 
-use crate::support::{Fixture, NOW, create, is_alive};
+use crate::support::{Fixture, NOW, config, create, is_alive, peppers};
+
+const DOCUMENT: &str = include_str!("../../../../docs/acl.md");
 
 #[tokio::test]
 async fn an_anonymous_session_lives_slides_and_changes_as_others_do() {
@@ -56,4 +62,62 @@ async fn a_login_over_somebody_elses_session_ends_it_and_takes_nothing_along() {
     let old = create(&f.sessions, "ann").await;
     assert!(f.sessions.promote_session(&old, "", "acme", &Metadata::new()).await.is_err());
     assert!(is_alive(&f.sessions, &old).await);
+}
+
+/// Who cannot end a user's session does not log in over it: its token would live on, and nobody know.
+#[tokio::test]
+async fn a_login_ends_a_users_session_first_or_does_not_happen() {
+    let rule = AclRule::documented(DOCUMENT, "raptor-session").expect("a rule");
+    let backend = Backend::with_acl(&rule).await.expect("a server");
+    let client = RedisClient::connect(config(backend.url())).await.expect("a connection");
+    let sessions = SessionService::new(client, SessionOptions::new(peppers())).expect("a service");
+    let eve = create(&sessions, "eve").await;
+    let rotated = sessions.rotate_session(&eve).await.expect("an answer").expect("rotated");
+    let nobody = sessions.create_anonymous(&Metadata::new()).await.expect("a session");
+    let login = async |old| sessions.promote_session(old, "ann", "acme", &Metadata::new()).await;
+    let less = rule.clone().with("-unlink");
+    backend.query::<()>(&less.command()).await.expect("set");
+    // The older token leads to her session, too.
+    for old in [&rotated, &eve] {
+        assert_eq!(login(old).await.expect_err("not ended").kind(), ErrorKind::Auth);
+    }
+    let listed = sessions.list_sessions("ann", "acme", 9, None).await.expect("a page");
+    assert!(listed.sessions.is_empty() && is_alive(&sessions, &rotated).await);
+    // Nobody's never knew a user: the login stands.
+    assert!(is_alive(&sessions, &login(&nobody).await.expect("a login")).await);
+    backend.query::<()>(&rule.command()).await.expect("set");
+    assert!(is_alive(&sessions, &login(&eve).await.expect("a login")).await);
+    assert!(!is_alive(&sessions, &rotated).await);
+}
+
+#[tokio::test]
+async fn under_a_cap_that_rejects_a_login_over_ones_own_session_takes_its_place() {
+    let f = Fixture::start().await;
+    let sessions = f.with(SessionOptions::new(peppers()).cap(1, AtCap::Reject));
+    let old = create(&sessions, "ann").await;
+    let new = sessions.promote_session(&old, "ann", "acme", &Metadata::new()).await;
+    assert!(is_alive(&sessions, &new.expect("a login")).await && !is_alive(&sessions, &old).await);
+}
+
+#[tokio::test]
+async fn a_full_basket_locks_nobody_out_what_has_no_room_stays_behind() {
+    let f = Fixture::start().await;
+    let own = Metadata::new().with("role", &"admin").and_then(|own| own.with("b001", &"mine"));
+    let own = own.expect("fields");
+    let many = (0..MAX_FIELDS)
+        .try_fold(Metadata::new(), |fields, n| fields.with(format!("b{n:03}"), &n))
+        .expect("a full basket");
+    let large = "x".repeat(MAX_METADATA_BYTES - 20);
+    let large = Metadata::new().with("large", &large).and_then(|fields| fields.with("small", &1));
+    for (basket, names) in [(many, MAX_FIELDS), (large.expect("a large basket"), 3)] {
+        let old = f.sessions.create_anonymous(&basket).await.expect("a session");
+        let new = f.sessions.promote_session(&old, "ann", "acme", &own).await.expect("a login");
+        let session = f.sessions.get_session(&new).await.expect("an answer").expect("alive");
+        assert_eq!(session.metadata.len(), names);
+        let text = |name| session.get::<String>(name).expect("a text");
+        assert_eq!(text("role").as_deref(), Some("admin"));
+        assert_eq!(text("b001").as_deref(), Some("mine"));
+        let has = |name| session.metadata.names().any(|other| other == name);
+        assert!(!has("large") && !has("b255") && (has("b254") || has("small")));
+    }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use raptor_core::codec::Plaintext;
-use raptor_core::{ErrorKind, Keyring};
+use raptor_core::{ErrorKind, Keyring, RedisClient, RedisConfig};
 use raptor_session::{Changes, Metadata, SessionOptions, SessionService, SessionToken};
-use raptor_testkit::redis;
+use raptor_testkit::{Server, redis};
 
 use crate::support::{Fixture, is_alive, peppers};
 
@@ -170,7 +170,83 @@ async fn sessions_from_before_encryption_live_on_where_that_is_accepted() {
     assert_eq!(strict.get_session(&token).await.expect_err("plain").kind(), ErrorKind::Codec);
     let lenient = f.with(sealed(NEW).plaintext(Plaintext::Accept));
     assert!(email(&lenient, &token).await.is_some());
-    // A rotation seals it; its old fields stay as they are until they are set.
-    let new = lenient.rotate_session(&token).await.expect("an answer").expect("rotated");
-    assert!(email(&lenient, &new).await.is_some());
+    // It stays what it was, however it is used.
+    let changes = Changes::new().set("n", &1).expect("a change");
+    assert!(lenient.update_session(&token, changes).await.expect("an answer").is_done());
+    let grace = Duration::from_secs(60);
+    let new = lenient.rotate_session(&token).grace(grace).await.expect("an answer");
+    let new = new.expect("rotated");
+    for token in [&token, &new] {
+        for sessions in [&lenient, &f.sessions] {
+            assert!(email(sessions, token).await.is_some());
+        }
+        assert_eq!(strict.get_session(token).await.expect_err("plain").kind(), ErrorKind::Codec);
+    }
+    assert!(lenient.delete_session(&token).await.expect("an answer"));
+    assert!(!is_alive(&lenient, &new).await);
+}
+
+/// Else who writes to Redis while plaintext is accepted could have it sealed for the time after.
+#[tokio::test]
+async fn what_was_planted_in_the_clear_is_never_sealed_and_opens_nothing_that_is() {
+    let f = Fixture::start().await;
+    let strict = f.with(sealed(NEW));
+    let lenient = f.with(sealed(NEW).plaintext(Plaintext::Accept));
+    let ann = login(&strict, "ann").await;
+    let anns = new_key(&f, &[]).await;
+    let head: String = f.backend.query(redis::cmd("HGET").arg(&anns).arg("h")).await.unwrap();
+    // Eve makes her session that of ann, in the clear, with a sealed field of ann's.
+    let eve = login(&strict, "ann").await;
+    let eves = new_key(&f, std::slice::from_ref(&anns)).await;
+    f.run(redis::cmd("DEL").arg(&eves)).await;
+    f.run(redis::cmd("HSET").arg(&eves).arg("h").arg(&head)).await;
+    // What she sets there opens nowhere else, as it would if it were sealed for ann's id.
+    let changes = Changes::new().set("email", &"eve@example.org").expect("a change");
+    assert!(lenient.update_session(&eve, changes).await.expect("an answer").is_done());
+    copy_field(&f, (&anns, "f:email"), (&anns, "kept")).await;
+    copy_field(&f, (&eves, "f:email"), (&anns, "f:email")).await;
+    for sessions in [&strict, &lenient] {
+        let error = sessions.get_session(&ann).await.expect_err("planted");
+        assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+    }
+    copy_field(&f, (&anns, "kept"), (&anns, "f:email")).await;
+    assert_eq!(email(&strict, &ann).await.as_deref(), Some("ann@example.org"));
+    // Nor is she told what is sealed for it.
+    copy_field(&f, (&anns, "f:phone"), (&eves, "f:phone")).await;
+    assert_eq!(lenient.get_session(&eve).await.expect_err("ann's").kind(), ErrorKind::Codec);
+    let taken = lenient.take_flash::<String>(&eve, "phone").await.expect_err("ann's");
+    assert_eq!(taken.kind(), ErrorKind::Codec);
+    let new = lenient.rotate_session(&eve).await.expect("an answer").expect("rotated");
+    for token in [&eve, &new] {
+        assert_eq!(strict.get_session(token).await.expect_err("plain").kind(), ErrorKind::Codec);
+    }
+}
+
+#[tokio::test]
+async fn what_is_copied_under_another_prefix_is_refused() {
+    // A server of its own: no ACL lets one service write under two prefixes.
+    let server = Server::start().await.expect("a server");
+    let under = async |prefix: &str| {
+        let driver = raptor_testkit::driver().expect("a driver");
+        let config = RedisConfig::builder().url(server.url()).driver(driver).key_prefix(prefix);
+        let client = RedisClient::connect(config.build().expect("a config")).await;
+        SessionService::new(client.expect("a connection"), sealed(OLD)).expect("a service")
+    };
+    let (sessions, other) = (under("one:").await, under("other:").await);
+    let (token, old) = (login(&sessions, "ann").await, login(&sessions, "ann").await);
+    let new = sessions.rotate_session(&old).await.expect("an answer").expect("rotated");
+    let keys: Vec<String> =
+        server.query(redis::cmd("KEYS").arg("one:session*")).await.expect("keys");
+    for key in keys {
+        let copy = key.replacen("one:", "other:", 1);
+        let _: bool = server.query(redis::cmd("COPY").arg(&key).arg(copy)).await.expect("copied");
+    }
+    for token in [&token, &new] {
+        assert_eq!(other.get_session(token).await.expect_err("a copy").kind(), ErrorKind::Codec);
+        assert!(is_alive(&sessions, token).await);
+    }
+    assert_eq!(other.delete_session(&old).await.expect_err("a copy").kind(), ErrorKind::Codec);
+    // Nor a field alone, into a session of the same id.
+    let fields = other.take_flash::<String>(&token, "email").await;
+    assert_eq!(fields.expect_err("a copy").kind(), ErrorKind::Codec);
 }

@@ -2,6 +2,7 @@
 
 use raptor_core::ErrorKind;
 use raptor_session::{AtCap, Metadata, SessionService};
+use raptor_testkit::redis;
 use time::Duration;
 
 use crate::support::{Fixture, NOW, create, is_alive, options};
@@ -71,6 +72,28 @@ async fn what_was_ended_by_a_call_is_not_told_and_what_was_evicted_is() {
     let evicted = [("ann".to_owned(), NOW + Duration::minutes(2))];
     assert_eq!(ended(&at(&sessions, 2)).await, evicted, "and the one of others is not told");
     assert_eq!(ended(&at(&sessions, 200)).await, evicted);
+}
+
+/// What cannot be one of ours is in nobody's way, and leaves the agenda.
+#[tokio::test]
+async fn a_member_that_nobody_can_read_does_not_hide_the_ends_behind_it() {
+    let f = Fixture::start().await;
+    let sessions = told(&f);
+    create(&at(&sessions, 0), "ann").await;
+    let agenda = f.keys("*session~ended:*").await.remove(0);
+    let id = "01JD0000000000000000000000";
+    let foreign = ["garbage", "", id, &format!("{id} acme"), &format!("{id} :acme:ann%"), "x :a:b"];
+    for (at, member) in foreign.iter().enumerate() {
+        f.run(redis::cmd("ZADD").arg(&agenda).arg(at).arg(member)).await;
+    }
+    f.run(redis::cmd("ZADD").arg(&agenda).arg("-inf").arg(format!("{id} :acme:ann"))).await;
+    f.run(redis::cmd("ZADD").arg(&agenda).arg("1.5").arg(format!("{id} :acme:eve"))).await;
+    let due = at(&sessions, 100).ended_sessions(SHARDS[0], 1).await.expect("an answer");
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].user, "ann");
+    assert_eq!(due[0].ended_at, NOW + Duration::minutes(10));
+    sessions.acknowledge_ended(&due).await.expect("an answer");
+    assert_eq!(f.keys("*session~ended:*").await, Vec::<String>::new());
 }
 
 #[tokio::test]

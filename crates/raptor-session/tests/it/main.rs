@@ -16,6 +16,7 @@ mod attacks;
 mod clock_jumps;
 mod encryption;
 mod expiry_events;
+mod field_limits;
 #[cfg(any(feature = "tower", feature = "tower-sessions"))]
 mod http;
 mod lifecycle;
@@ -24,6 +25,7 @@ mod logs;
 mod lost_replies;
 mod model;
 mod riding;
+mod rotated_without_end;
 mod slot_migration;
 mod stored_data;
 mod support;
@@ -31,3 +33,6 @@ mod support;
 mod tower_sessions_store;
 #[cfg(feature = "tower")]
 mod web;
+#[cfg(feature = "tower")]
+mod web_attacks;
+mod writes_refused;

@@ -130,6 +130,25 @@ async fn split_and_joined_again(moved: Moved) {
     assert!(f.keys(f.to, "*").await.is_empty());
 }
 
+/// Found by the index where that is at hand, else from pointer to pointer.
+#[tokio::test]
+async fn a_logout_by_an_old_token_meanwhile_is_a_logout() {
+    for moved in [Moved::Index, Moved::Sessions] {
+        let f = Fixture::start().await;
+        let sessions = f.sessions(30);
+        let first = create(&sessions, "ann").await;
+        let mut last = first.clone();
+        for _ in 0..3 {
+            last = sessions.rotate_session(&last).await.expect("an answer").expect("rotated");
+        }
+        f.split(moved).await;
+        assert!(sessions.delete_session(&first).await.expect("an answer"), "{moved:?}");
+        assert!(!is_alive(&sessions, &last).await);
+        f.finish().await;
+        assert!(!is_alive(&sessions, &last).await);
+    }
+}
+
 /// Refused again and again until its time was over; on a busy machine the last attempt may still be on its way then.
 fn assert_retryable(error: &raptor_core::Error) {
     let kinds = [ErrorKind::TryAgain, ErrorKind::Timeout];

@@ -2,6 +2,7 @@
 
 use raptor_core::Keyring;
 use raptor_session::{MAX_METADATA_BYTES, Peppers, RaptorStore, SessionOptions};
+use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use tower_sessions::SessionStore;
 use tower_sessions::session::{Id, Record};
@@ -110,6 +111,51 @@ async fn an_older_pepper_still_finds_its_records_and_too_large_ones_are_refused(
             assert!(!holds(key.as_bytes()) && !holds(&value));
         }
     }
+}
+
+#[tokio::test]
+async fn an_id_that_is_taken_under_an_older_pepper_is_taken() {
+    let f = Fixture::start().await;
+    let old = "old:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let new = "new:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
+    let store = |list: &str| {
+        let peppers = Peppers::parse(list).expect("peppers");
+        RaptorStore::new(f.with(SessionOptions::new(peppers)))
+    };
+    let mut one = record(5);
+    store(old).create(&mut one).await.expect("created");
+    let during = store(&format!("{new},{old}"));
+    let mut other = Record { id: one.id, ..record(9) };
+    during.create(&mut other).await.expect("created");
+    assert_ne!(other.id, one.id);
+    assert!(is_same(&during.load(&one.id).await.expect("an answer").expect("there"), &one));
+}
+
+#[tokio::test]
+async fn what_is_stored_can_be_loaded_however_deep_it_is() {
+    let f = Fixture::start().await;
+    let store = RaptorStore::new(f.sessions.clone());
+    let nested = |depth: usize| {
+        (0..depth).fold(Value::Null, |inner, n| match n % 2 {
+            0 => Value::Array(vec![inner]),
+            _ => [("k".to_owned(), inner)].into_iter().collect(),
+        })
+    };
+    let mut one = record(5);
+    store.create(&mut one).await.expect("created");
+    let mut deepest = 0;
+    for depth in [1, 100, 124, 125, 126, 127, 128, 1_000] {
+        one.data.insert("deep".into(), nested(depth));
+        match store.save(&one).await {
+            Ok(()) => deepest = depth,
+            Err(error) => assert!(matches!(error, Error::Encode(_)), "{error}"),
+        }
+        let loaded = store.load(&one.id).await.expect("readable").expect("there");
+        assert_eq!(loaded.data["deep"], nested(deepest), "{depth}");
+    }
+    assert_eq!(deepest, 126, "as deep as serde_json reads");
+    let mut new = Record { data: one.data.clone(), ..record(5) };
+    assert!(matches!(store.create(&mut new).await, Err(Error::Encode(_))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
