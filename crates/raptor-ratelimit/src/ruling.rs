@@ -102,7 +102,11 @@ impl RateLimitService {
     /// follows where it was not set apart.
     ///
     /// `units` is in the range of the limit's algorithm, `duration` 1 µs to [`MAX_WINDOW`]. One round
-    /// trip.
+    /// trip. Where the policy later changes its algorithm, a number beyond that one's range counts as its
+    /// largest (of a bucket 94,906,265, where it cannot be counted exactly, and its burst as much as can).
+    ///
+    /// A denial that lasts beyond the end of an override names the time at which the policy itself lets it
+    /// through, and a cost that it never would is [`Never`](crate::Outcome::Never).
     ///
     /// # Errors
     /// As of [`block`](Self::block).

@@ -8,8 +8,10 @@ local function new_counter(decimal)
   local counter = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local COUNTER_HEADER = '^R1C(%d+);(%d+);(%d+);(%d+)%$$'
   local STEPS = 10000
+  local MOST = floor((EXACT - 1) / STEPS)
 
   function counter.shape(p)
+    p.limit = min(p.limit, MOST) -- an override may name more
     p.capacity, p.aligned = p.limit, p.now - p.now % p.window
     p.step = ceil(p.window / STEPS)
     p.steps = ceil(p.window / p.step)

@@ -16,6 +16,7 @@ mod http;
 mod limited_api;
 mod lost_replies;
 mod model;
+mod overrides;
 mod permits;
 #[cfg(feature = "toml")]
 mod policies;
