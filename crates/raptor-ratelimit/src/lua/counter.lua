@@ -21,11 +21,10 @@ local function new_counter(decimal)
     s.start, s.previous, s.current, s.sum = p.aligned, 0, 0, 0
   end
 
-  -- What is more than the limit fades within a window; what is not counts as it does when taken now.
+  -- As though it came just now, at the end of a window: all of it counts, and has faded a window later.
   function counter.anchor(s, sum, p)
-    local current = min(sum, p.capacity)
-    s.start, s.previous, s.current = p.now, min(sum - current, floor((EXACT - 1) / STEPS)), current
-    s.sum, s.anchored = s.previous + current, true
+    s.start, s.previous, s.current = p.now, min(sum, MOST), 0
+    s.sum, s.anchored = s.previous, true
   end
 
   -- What counts of both windows, by the steps of `p`.

@@ -116,7 +116,12 @@ async fn a_denial_under_an_override_holds_to_the_microsecond_beyond_its_end() ->
                 let decision = rig.at(poll, &limits, cost).await?;
                 let after = Duration::from_micros(due - poll);
                 let until = Outcome::Denied { retry_after: after };
-                assert_eq!(decision.outcome, until, "{name} {cost} at {}", poll as i64 - ends as i64);
+                assert_eq!(
+                    decision.outcome,
+                    until,
+                    "{name} {cost} at {}",
+                    poll as i64 - ends as i64
+                );
             }
             assert!(rig.at(due, &limits, cost).await?.is_allowed(), "{name} {cost} {units}");
         }
