@@ -47,7 +47,10 @@ enum Word {
 impl RateLimitService {
     /// Forgets what was taken of `limits`; blocks and overrides stay. Receipts from before are void.
     ///
-    /// Each limit by itself, one round trip each. Other processes may deny what they have just
+    /// The list of the user's rulings loses what is damaged in it: such a ruling stands, and is listed
+    /// again once its limit is ruled on.
+    ///
+    /// Each limit by itself, one round trip each, O(rulings of this user). Other processes may deny what they have just
     /// denied for up to a second more.
     ///
     /// # Errors
@@ -142,7 +145,8 @@ impl RateLimitService {
     ///
     /// # Errors
     /// As of [`acquire`](Self::acquire); a lost answer is a retryable
-    /// [`Timeout`](ErrorKind::Timeout).
+    /// [`Timeout`](ErrorKind::Timeout). [`Codec`](ErrorKind::Codec) when the list is damaged, until any limit
+    /// of this user is [`reset`](Self::reset).
     pub async fn list(
         &self,
         user: impl AsRef<[u8]>,
@@ -163,9 +167,9 @@ impl RateLimitService {
         let mut rulings = Vec::new();
         let fields: Vec<Reply> = reply.collect();
         for pair in fields.chunks_exact(2) {
-            let (name, value) = (pair[0].clone().decode::<String>()?, pair[1].clone().decode()?);
-            let ruling = parse(&name, value, now_us).ok_or_else(|| {
-                Error::codec("the list of a user's rulings is damaged; reset these limits")
+            let (name, value) = (pair[0].clone().decode()?, pair[1].clone().decode()?);
+            let ruling = parse(name, value, now_us).ok_or_else(|| {
+                Error::codec("the list of a user's rulings is damaged; reset any limit of theirs")
             })?;
             if ruling.units.is_some() || ruling.blocked_until.is_some() {
                 rulings.push(ruling);
@@ -231,7 +235,8 @@ fn newer_index() -> Error {
 }
 
 /// `<endpoint>:<policy>` and `<units>;<until>;<blocked>`.
-fn parse(name: &str, value: Bytes, now_us: u64) -> Option<Ruling> {
+fn parse(name: Bytes, value: Bytes, now_us: u64) -> Option<Ruling> {
+    let name = String::from_utf8(name.into()).ok()?;
     let (endpoint, policy) = name.split_once(':')?;
     let decode = |part: &str| decode_part(part.as_bytes()).ok();
     let value = String::from_utf8(value.into()).ok()?;
