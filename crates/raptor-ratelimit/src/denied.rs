@@ -124,8 +124,13 @@ impl Denials {
         shard.insert(at, denial);
     }
 
-    /// Something of this user's may be allowed again.
-    pub(crate) fn forget(&self, user: &[u8]) {
+    /// Once the guard is dropped something of this user's may be allowed again: also when nobody waited
+    /// for the answer that says so.
+    pub(crate) fn forget_after<'d>(&'d self, user: &'d [u8]) -> Forgets<'d> {
+        Forgets { denials: self, user }
+    }
+
+    fn forget(&self, user: &[u8]) {
         let mut shard = self.shard_of(user);
         self.forgotten[self.index_of(user)].fetch_add(1, Ordering::Release);
         shard.retain(|_, denial| denial.subject.user() != user);
@@ -141,6 +146,18 @@ impl Denials {
 
     fn index_of(&self, user: &[u8]) -> usize {
         self.hasher.hash_one(user) as usize % SHARDS
+    }
+}
+
+/// See [`Denials::forget_after`].
+pub(crate) struct Forgets<'d> {
+    denials: &'d Denials,
+    user: &'d [u8],
+}
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        self.denials.forget(self.user);
     }
 }
 

@@ -199,8 +199,9 @@ impl RateLimitService {
         let call = call.arg(what).arg(number(options.now_us())).arg(number(units));
         let for_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let call = call.arg(for_us).arg(field(&key)?).arg(limit.memory_us());
+        let forgets = self.shared.denials.forget_after(subject.user());
         let reply = call.run::<Vec<Bytes>>().await;
-        self.shared.denials.forget(subject.user());
+        drop(forgets);
         match reply?.first().map(|status| &status[..]) {
             Some(b"ok") => Ok(()),
             Some(b"full") => Err(Error::new(

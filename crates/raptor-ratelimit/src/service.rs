@@ -212,12 +212,12 @@ impl RateLimitService {
     /// Gives back `cost` of the units that it took.
     pub(crate) async fn refund_part(&self, receipt: Receipt, cost: u64) -> Result<Refund> {
         let Receipt { keys, limits, marks, now_us, .. } = receipt;
-        let user = keys.first().and_then(|key| self.shared.client.keys().parse(key.as_bytes()));
+        let parsed = keys.first().and_then(|key| self.shared.client.keys().parse(key.as_bytes()));
+        let denials = &self.shared.denials;
+        let forgets = parsed.as_ref().map(|parsed| denials.forget_after(&parsed.tag));
         let request = Request::give_back(keys, &limits, &marks, cost, now_us);
         let replies = self.shared.deciding.submit(&self.shared.client, request).await;
-        if let Some(parsed) = user {
-            self.shared.denials.forget(&parsed.tag);
-        }
+        drop(forgets);
         let verdicts = replies?.read(&limits, now_us)?.verdicts;
         Ok(Refund { units: verdicts.iter().map(|verdict| verdict.retry_us).collect() })
     }

@@ -9,6 +9,7 @@ mod batch;
 mod clock;
 mod concurrency;
 mod damage;
+mod dropped;
 #[cfg(all(feature = "tower", feature = "toml"))]
 mod http;
 #[cfg(all(feature = "tower", feature = "toml"))]
