@@ -12,6 +12,8 @@ local function new_bucket(decimal)
   local floor, ceil, min, max, match = math.floor, math.ceil, math.min, math.max, string.match
   local format, sub = string.format, string.sub
   local EXACT = 9007199254740992 -- from 2^53 on numbers are not exact
+  -- The quicker one is of C's long, which has 32 bits in some servers.
+  local NUMBERS = format('%d', EXACT - 1) == '9007199254740991' and ';%d;%d$' or ';%.0f;%.0f$'
   local ROOT = 94906265 -- its square is below
   local bucket = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local BUCKET_HEADER = '^R1G(%d+)/(%d+);(%d+);(%d+);(%d+)%$$'
@@ -121,7 +123,7 @@ local function new_bucket(decimal)
     local us, parts = span(cost, p)
     s.last = p.now
     s.tat, s.fraction = s.tat + us + floor((s.fraction + parts) / p.parts), (s.fraction + parts) % p.parts
-    local value = format('%s%s;%.0f;%.0f$', p.head, decimal(p.now), s.tat, s.fraction)
+    local value = p.head .. decimal(p.now) .. format(NUMBERS, s.tat, s.fraction)
     return value, bucket.reset(s, p) + 1
   end
 
