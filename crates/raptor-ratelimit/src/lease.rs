@@ -142,7 +142,9 @@ impl Leased {
         loop {
             let asked = self.epoch.elapsed();
             let options = AcquireOptions::default().cost(size)?;
-            let mut decision = self.service.acquire(&self.subject, &self.limits, &options).await?;
+            // A denial out of memory would be remembered here for a second more.
+            let asks = self.service.acquire_anew(&self.subject, &self.limits, &options);
+            let mut decision = asks.await?;
             let remaining = decision.results[0].remaining;
             match decision.outcome {
                 Outcome::Allowed => {

@@ -121,13 +121,24 @@ impl RateLimitService {
         limits: &[Limit],
         options: &AcquireOptions,
     ) -> Result<Decision> {
-        let asked = Instant::now();
-        let remembers = self.shared.options.remembers_denials() && options.now_us().is_none();
-        let cost = options.script_cost();
-        if remembers && let Some(denied) = self.shared.denials.find(subject, limits, cost, asked) {
+        let (now, cost) = (Instant::now(), options.script_cost());
+        if self.remembers(options)
+            && let Some(denied) = self.shared.denials.find(subject, limits, cost, now)
+        {
             telemetry::decided_locally("denied", denied.outcome);
             return Ok(denied);
         }
+        self.acquire_anew(subject, limits, options).await
+    }
+
+    /// The same, not answered from memory.
+    pub(crate) async fn acquire_anew(
+        &self,
+        subject: &Subject,
+        limits: &[Limit],
+        options: &AcquireOptions,
+    ) -> Result<Decision> {
+        let (asked, cost) = (Instant::now(), options.script_cost());
         let question = self.shared.denials.asked(subject, asked);
         let keys = self.keys_of(subject, limits)?;
         let Some(answer) = self.guarded(&keys, limits, options).await? else {
@@ -141,10 +152,15 @@ impl RateLimitService {
             let (limits, marks) = (limits.to_vec(), marks(&answer, limits));
             let now_us = options.now_us();
             decision.receipt = Some(Receipt { keys, limits, marks, cost, now_us });
-        } else if remembers {
-            self.shared.denials.remember(subject, limits, cost, question, &decision);
+        } else if self.remembers(options) {
+            let answered = Instant::now();
+            self.shared.denials.remember(subject, limits, cost, question, answered, &decision);
         }
         Ok(decision)
+    }
+
+    fn remembers(&self, options: &AcquireOptions) -> bool {
+        self.shared.options.remembers_denials() && options.now_us().is_none()
     }
 
     /// What [`acquire`](Self::acquire) would say now, without taking anything; there is no receipt.
