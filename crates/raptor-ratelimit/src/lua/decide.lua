@@ -1,7 +1,7 @@
 -- decide: n requests, each over its limits, by any algorithms; the last part of the script.
 -- KEYS[i]     string  one limit of one subject, in the order of the limits in ARGV
 -- ARGV[1..n]  a request: '<mode><now_us>;<cost>;<limit>;<limit>…'
---   mode    nothing: take the cost of all limits or of none | 'p': only look | 'c': charge, as much of
+--   mode    nothing: take the cost of all limits or of none | 'p': take nothing | 'c': charge, as much of
 --           the cost as fits, whatever else stands in the way | 'r': give back what a receipt is for
 --   now_us  '' for the server's TIME; a given clock is for tests and models
 --   cost    >= 1
@@ -206,6 +206,8 @@ for arg = 1, #ARGV do
       taken = false
       if mode == 'c' then
         taken = max(0, math.min(cost, p.capacity - s.sum))
+      elseif mode == 'p' and s.anchored then
+        taken = 0 -- what counts as taken now must not do so again at the next look
       elseif mode == 'r' then
         reply[at - 1] = 0
         if not s.anchored and (s.ruling and s.ruling.epoch or 0) == p.epoch then

@@ -58,7 +58,7 @@ async fn an_override_never_makes_a_bucket_that_cannot_be_told_exactly() -> Resul
     let large = Limit::bucket(1_000_000, MINUTE)?.named("large")?.burst(100_000_000)?;
     for (limit, units) in [(slow.clone(), 1), (slow, 94_906_201), (large, 94_906_201)] {
         let was = Limit::strict(1, day)?.named(limit.policy())?;
-        rig.service.reset(&subject(), &[was.clone()], &at(START_US)).await?;
+        rig.service.reset(&subject(), std::slice::from_ref(&was), &at(START_US)).await?;
         rig.service.set_override(&subject(), &was, units, MINUTE * 60, &at(START_US)).await?;
         let limits = [limit];
         let burst = rig.at(START_US, &limits, 1).await?.results[0].remaining;
