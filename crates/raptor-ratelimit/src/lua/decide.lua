@@ -9,7 +9,7 @@
 --           G bucket, F fixed, C counter; the last three may be left out: burst is of a bucket, mark
 --           and epoch are a receipt's
 -- returns {"ok", the server's now_us, a limit: verdict, remaining, retry_us, reset_us, ...}
---   verdict   allowed | denied | never (cost above the limit, and not by an override alone) | wrongtype | corrupt | layout;
+--   verdict   allowed | denied | never (however long it waits) | wrongtype | corrupt | layout;
 --             with ';<epoch>;<units>' behind it where a ruling stands
 --   retry_us  until the same cost fits (denied only); of 'r': the units given back
 --   reset_us  until the whole limit is back
