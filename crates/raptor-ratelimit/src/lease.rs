@@ -188,7 +188,8 @@ impl Leased {
         match outcome {
             Outcome::Allowed => self.hand_out(asked, size, decision),
             Outcome::Denied { retry_after } => {
-                let until = asked.duration_since(hold.epoch) + retry_after.min(LEASE_LIFE);
+                // From the answer on: the time that it names is never too early.
+                let until = hold.epoch.elapsed() + retry_after.min(LEASE_LIFE);
                 let until_us = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
                 hold.denied_until_us.store(until_us, Ordering::Release);
             }

@@ -121,9 +121,8 @@ impl RateLimitService {
         limits: &[Limit],
         options: &AcquireOptions,
     ) -> Result<Decision> {
-        let asked = Instant::now();
+        let (asked, cost) = (Instant::now(), options.script_cost());
         let remembers = self.shared.options.remembers_denials() && options.now_us().is_none();
-        let cost = options.script_cost();
         if remembers && let Some(denied) = self.shared.denials.find(subject, limits, cost, asked) {
             telemetry::decided_locally("denied", denied.outcome);
             return Ok(denied);
@@ -131,7 +130,8 @@ impl RateLimitService {
         let question = self.shared.denials.asked(subject, asked);
         let decision = self.decide(subject, limits, options).await?;
         if remembers && !decision.is_allowed() && !decision.degraded {
-            self.shared.denials.remember(subject, limits, cost, question, &decision);
+            let answered = Instant::now();
+            self.shared.denials.remember(subject, limits, cost, question, answered, &decision);
         }
         Ok(decision)
     }
@@ -181,7 +181,8 @@ impl RateLimitService {
     }
 
     /// What [`acquire`](Self::acquire) would say now, without taking anything; there is no receipt.
-    /// Never answered from memory.
+    /// Never answered from memory. Like a denied `acquire` it writes down what a step of the clock or a changed
+    /// policy moved, so that its time holds.
     ///
     /// By the time that the answer arrives others may have taken what it saw: to decide, acquire.
     ///
@@ -245,12 +246,12 @@ impl RateLimitService {
     /// Gives back `cost` of the units that it took.
     pub(crate) async fn refund_part(&self, receipt: Receipt, cost: u64) -> Result<Refund> {
         let Receipt { keys, limits, marks, now_us, .. } = receipt;
-        let user = keys.first().and_then(|key| self.shared.client.keys().parse(key.as_bytes()));
+        let parsed = keys.first().and_then(|key| self.shared.client.keys().parse(key.as_bytes()));
+        let denials = &self.shared.denials;
+        let forgets = parsed.as_ref().map(|parsed| denials.forget_after(&parsed.tag));
         let request = Request::give_back(keys, &limits, &marks, cost, now_us);
         let replies = self.shared.deciding.submit(&self.shared.client, request).await;
-        if let Some(parsed) = user {
-            self.shared.denials.forget(&parsed.tag);
-        }
+        drop(forgets);
         let verdicts = replies?.read(&limits, now_us)?.verdicts;
         Ok(Refund { units: verdicts.iter().map(|verdict| verdict.retry_us).collect() })
     }

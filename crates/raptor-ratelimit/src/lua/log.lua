@@ -5,12 +5,12 @@
 -- Units taken at t count while now < t + window.
 -- returns nothing: a part of the script that decides, see base.lua
 local function new_log(decimal)
-  local match, format, byte, sub = string.match, string.format, string.byte, string.sub
+  local min, match, format, byte, sub = math.min, string.match, string.format, string.byte, string.sub
   local EXACT, DOLLAR = 9007199254740992, 36 -- from 2^53 on numbers are not exact
   local log = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local LOG_HEADER = '^R1L(%d+);(%d+);(%d+);(%d+);()'
   local ENTRY = '^(%d+)%*?(%d*),()'
-  local MAX_LOG_BYTES = 40000
+  local MOST, MAX_LOG_BYTES = 1000, 40000
 
   -- Of an entry at `pos`: its delta, its units and where the next begins; nil at the end or at damage.
   local function entry_at(value, pos)
@@ -25,6 +25,7 @@ local function new_log(decimal)
   end
 
   function log.shape(p)
+    p.limit = min(p.limit, MOST) -- an override may name more
     p.capacity = p.limit
   end
 

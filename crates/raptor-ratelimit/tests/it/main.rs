@@ -9,6 +9,7 @@ mod batch;
 mod clock;
 mod concurrency;
 mod damage;
+mod dropped;
 #[cfg(feature = "tower")]
 mod grpc;
 #[cfg(all(feature = "tower", feature = "toml"))]
@@ -20,6 +21,7 @@ mod http_callers;
 mod limited_api;
 mod lost_replies;
 mod model;
+mod overrides;
 mod permits;
 #[cfg(feature = "toml")]
 mod policies;

@@ -253,3 +253,20 @@ async fn sizes_and_windows_out_of_range_are_typed_errors() -> Result<()> {
     assert!(rig.service.leased(&subject(), &short, 1).is_err());
     Ok(())
 }
+
+/// A lease remembers a denial for a second itself: counted from the server's answer, not from what this process
+/// remembered of an earlier one.
+#[tokio::test]
+async fn a_lease_is_not_denied_out_of_another_memory() -> Result<()> {
+    let rig = Rig::start().await?;
+    let client = RedisClient::connect(config(rig.backend.url())?).await?;
+    let other = RateLimitService::new(client);
+    let limit = Limit::strict(1, Duration::from_secs(600))?;
+    assert!(rig.one(&limit).await?.is_allowed());
+    assert!(!rig.one(&limit).await?.is_allowed());
+    let limits = std::slice::from_ref(&limit);
+    other.reset(&subject(), limits, &AcquireOptions::default()).await?;
+    let hold = rig.service.leased(&subject(), &limit, 1)?;
+    assert!(hold.acquire().await?.is_allowed());
+    Ok(())
+}
