@@ -23,8 +23,9 @@ impl RateLimitService {
     /// limit and the one of its organisation, say.
     ///
     /// Each part is decided by [`acquire`](Self::acquire), all at once, so no limit is ever exceeded.
-    /// When one denies or fails, the others are refunded before the answer: until then, for about a
-    /// round trip, others may be denied what is about to come back. This happens also when the future
+    /// When one denies or fails, the others are refunded before the answer, also what they took of an
+    /// [outage's share](crate::Outage::Local): until then, for about a round trip, others may be denied
+    /// what is about to come back. This happens also when the future
     /// is dropped meanwhile. Prefer one subject where you can: its limits are decided in one step.
     ///
     /// The decisions stand in the order of `asks`; the outcome over all is the strictest. Where it is
@@ -93,6 +94,9 @@ impl RateLimitService {
             decisions.iter().fold(Outcome::Allowed, |all, one| strictest(all, one.outcome));
         if failed.is_none() && outcome.is_allowed() {
             return Ok((outcome, decisions));
+        }
+        for share in decisions.iter_mut().filter_map(|decision| decision.local.take()) {
+            self.give_back_locally(&share);
         }
         let mut refunds = JoinSet::new();
         for receipt in decisions.iter_mut().filter_map(|decision| decision.receipt.take()) {

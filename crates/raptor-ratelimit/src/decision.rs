@@ -6,7 +6,7 @@ use raptor_core::{Error, Result};
 use time::OffsetDateTime;
 
 use crate::limit::{Algorithm, Limit};
-use crate::receipt::{Mark, Receipt};
+use crate::receipt::{LocalReceipt, Mark, Receipt};
 use crate::script::{Answer, Said, Verdict};
 
 /// Whether a call may go on.
@@ -79,13 +79,15 @@ pub struct Decision {
     pub receipt: Option<Receipt>,
     /// Whether the server gave no answer, and the limits' [`Outage`](crate::Outage)s decided.
     pub degraded: bool,
+    /// Of what was taken of shares in this process.
+    pub(crate) local: Option<LocalReceipt>,
 }
 
 impl Decision {
     pub(crate) fn new(results: Vec<RateLimitResult>) -> Self {
         let outcome =
             results.iter().fold(Outcome::Allowed, |all, one| strictest(all, one.outcome()));
-        Self { outcome, results, receipt: None, degraded: false }
+        Self { outcome, results, receipt: None, degraded: false, local: None }
     }
 
     /// What the script's answer means to who asked for `limits`.

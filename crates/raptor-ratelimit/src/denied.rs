@@ -41,7 +41,8 @@ struct Denial {
     subject: Subject,
     limits: Vec<Limit>,
     cost: u64,
-    asked: Instant,
+    /// What the results are told by.
+    answered: Instant,
     until: Instant,
     results: Vec<RateLimitResult>,
 }
@@ -70,7 +71,7 @@ impl Denials {
         let denial = shard.get(&at).filter(|denial| denial.until > now)?;
         let same = denial.cost == cost && denial.subject == *subject && denial.limits == limits;
         same.then(|| {
-            let passed = now.saturating_duration_since(denial.asked);
+            let passed = now.saturating_duration_since(denial.answered);
             let mut results = denial.results.clone();
             for result in &mut results {
                 result.reset_after = result.reset_after.saturating_sub(passed);
@@ -87,14 +88,17 @@ impl Denials {
         Asked { at, forgotten: forgotten.load(Ordering::Acquire) }
     }
 
-    /// Remembers what was denied to a call that `asked` ahead of the decision, unless something was
-    /// forgotten since: then it may be what made the denial untrue.
+    /// Remembers what was denied to a call that `asked` ahead of the decision and was `answered` after it,
+    /// unless something was forgotten since: then it may be what made the denial untrue. It stands up to
+    /// its time counted from the question, and names a time counted from the answer: it is never too late
+    /// and never too early.
     pub(crate) fn remember(
         &self,
         subject: &Subject,
         limits: &[Limit],
         cost: u64,
         asked: Asked,
+        answered: Instant,
         decision: &Decision,
     ) {
         let stands = match decision.outcome {
@@ -117,15 +121,20 @@ impl Denials {
             subject: subject.clone(),
             limits: limits.to_vec(),
             cost,
-            asked: asked.at,
+            answered,
             until: asked.at + stands,
             results: decision.results.clone(),
         };
         shard.insert(at, denial);
     }
 
-    /// Something of this user's may be allowed again.
-    pub(crate) fn forget(&self, user: &[u8]) {
+    /// Once the guard is dropped something of this user's may be allowed again: also when nobody waited
+    /// for the answer that says so.
+    pub(crate) fn forget_after<'d>(&'d self, user: &'d [u8]) -> Forgets<'d> {
+        Forgets { denials: self, user }
+    }
+
+    fn forget(&self, user: &[u8]) {
         let mut shard = self.shard_of(user);
         self.forgotten[self.index_of(user)].fetch_add(1, Ordering::Release);
         shard.retain(|_, denial| denial.subject.user() != user);
@@ -144,6 +153,18 @@ impl Denials {
     }
 }
 
+/// See [`Denials::forget_after`].
+pub(crate) struct Forgets<'d> {
+    denials: &'d Denials,
+    user: &'d [u8],
+}
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        self.denials.forget(self.user);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use time::OffsetDateTime;
@@ -151,6 +172,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const LATE: Duration = Duration::from_millis(100);
 
     fn denied(retry_after: Duration) -> Decision {
         let reset_at = OffsetDateTime::UNIX_EPOCH;
@@ -170,10 +192,11 @@ mod tests {
         let find = |n, after| denials.find(&subject(n), &limits, 1, start + after);
         for (n, retry_after) in [(0, SECOND / 2), (1, SECOND * 30)] {
             let asked = denials.asked(&subject(n), start);
-            denials.remember(&subject(n), &limits, 1, asked, &denied(retry_after));
+            denials.remember(&subject(n), &limits, 1, asked, start + LATE, &denied(retry_after));
         }
+        // The server decided at some time up to its answer: what it named counts from there.
         let left = find(0, SECOND / 4).unwrap().outcome;
-        assert_eq!(left, Outcome::Denied { retry_after: SECOND / 4 });
+        assert_eq!(left, Outcome::Denied { retry_after: SECOND / 4 + LATE });
         assert!(find(0, SECOND / 2).is_none());
         assert!(find(1, SECOND - Duration::from_micros(1)).is_some() && find(1, SECOND).is_none());
         assert!(denials.find(&subject(1), &limits, 2, start).is_none(), "another cost");
@@ -188,10 +211,10 @@ mod tests {
         let limits = [Limit::strict(1, SECOND * 60).unwrap()];
         let before = denials.asked(&subject, start);
         denials.forget(b"u");
-        denials.remember(&subject, &limits, 1, before, &denied(SECOND));
+        denials.remember(&subject, &limits, 1, before, start, &denied(SECOND));
         assert!(denials.find(&subject, &limits, 1, start).is_none());
         let after = denials.asked(&subject, start);
-        denials.remember(&subject, &limits, 1, after, &denied(SECOND));
+        denials.remember(&subject, &limits, 1, after, start, &denied(SECOND));
         assert!(denials.find(&subject, &limits, 1, start).is_some());
     }
 
@@ -203,7 +226,7 @@ mod tests {
             for n in from..from + 2 * MOST {
                 let subject = Subject::new(format!("u{n}"), "e").unwrap();
                 let asked = denials.asked(&subject, at);
-                denials.remember(&subject, &limits, 1, asked, &denied(SECOND));
+                denials.remember(&subject, &limits, 1, asked, at, &denied(SECOND));
             }
             denials.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>()
         };

@@ -1,28 +1,31 @@
 //! Leased tokens: this process takes a handful of units at once and hands them out itself, so that a
 //! very hot limit costs a round trip a handful.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use raptor_core::{Error, Result};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
-use crate::decision::Outcome;
+use crate::decision::{Decision, Outcome};
 use crate::limit::Limit;
 use crate::options::AcquireOptions;
-use crate::receipt::Receipt;
+use crate::outage::Outage;
 use crate::service::RateLimitService;
 use crate::subject::Subject;
 use crate::telemetry;
 
-/// Units are handed out for so long after they were leased; what is left is given back.
+/// Units are handed out for so long after they were leased; what is left is given back then, whether
+/// or not anybody asks.
 pub const LEASE_LIFE: Duration = Duration::from_secs(1);
 
 /// A process' hold on one limit, made by [`leased`](RateLimitService::leased). Share it by reference
 /// or in an `Arc`; dropping it gives back what is left, in the background.
-pub struct Leased {
+pub struct Leased(Arc<Hold>);
+
+struct Hold {
     service: RateLimitService,
     subject: Subject,
     limits: [Limit; 1],
@@ -33,9 +36,23 @@ pub struct Leased {
     left: AtomicU64,
     /// Denied until then, in µs since `epoch`.
     denied_until_us: AtomicU64,
-    /// Who fetches the next lease, one at a time, and the receipt of the one in use.
+    /// Who fetches the next lease, one at a time.
     fetching: tokio::sync::Mutex<()>,
-    in_use: Mutex<Option<Receipt>>,
+    /// The lease that `left` is of; held while either is replaced.
+    in_use: Mutex<InUse>,
+}
+
+#[derive(Default)]
+struct InUse {
+    lease: Option<Lease>,
+    /// Who waits for its end.
+    watch: Option<JoinHandle<()>>,
+}
+
+struct Lease {
+    ends: Instant,
+    /// By which it was taken: with the receipt for what is not used.
+    decision: Decision,
     runtime: Option<Handle>,
 }
 
@@ -54,6 +71,9 @@ impl RateLimitService {
     ///
     /// `size` is 1 to 2^32 − 1 and at most the limit's [capacity](Limit::capacity); a hundredth of what
     /// a process uses in a second is plenty to save 99 of 100 round trips.
+    ///
+    /// Of a limit that goes on [locally](Outage::Local) in an outage, a lease takes no more than the share
+    /// of this process, with a server or without.
     ///
     /// # Errors
     /// [`InvalidInput`](raptor_core::ErrorKind::InvalidInput) for another size, or a limit with a
@@ -82,7 +102,14 @@ impl RateLimitService {
                 limit.window()
             )));
         }
-        Ok(Leased {
+        let size = match limit.outage() {
+            // A cost above the share would be let in whole, and be paid back by windows to come.
+            Outage::Local { nodes } => {
+                size.min(limit.limit().min(limit.capacity()) / u64::from(nodes.get())).max(1)
+            }
+            _ => size,
+        };
+        Ok(Leased(Arc::new(Hold {
             service: self.clone(),
             subject: subject.clone(),
             limits: [limit.clone()],
@@ -91,9 +118,8 @@ impl RateLimitService {
             left: AtomicU64::new(0),
             denied_until_us: AtomicU64::new(0),
             fetching: tokio::sync::Mutex::new(()),
-            in_use: Mutex::new(None),
-            runtime: Handle::try_current().ok(),
-        })
+            in_use: Mutex::default(),
+        })))
     }
 }
 
@@ -101,98 +127,151 @@ impl Leased {
     /// Takes one unit: out of the lease, or else out of a new one, for which concurrent callers wait
     /// together.
     ///
-    /// While the limit is exhausted it denies by itself, until the time that the server named and for
-    /// at most a second. Cost: one round trip a lease, which takes fewer units than its size where
-    /// fewer are free (then two).
+    /// While the limit is exhausted or blocked it denies by itself, until the time that the server named
+    /// and for at most a second. Cost: one round trip a lease, which takes fewer units than its size
+    /// where fewer are free (then two); a denial costs two at most.
     ///
     /// Cancel-safe: a unit is taken when the future is ready, or not at all. Dropped while it asks for
     /// a lease, it may leave one charged that nobody uses.
     ///
     /// # Errors
     /// As of [`acquire`](RateLimitService::acquire), of which a lease is one; where the limit has an
-    /// [`Outage`](crate::Outage) policy, that decides.
+    /// [`Outage`] policy, that decides.
     pub async fn acquire(&self) -> Result<Outcome> {
         if let Some(outcome) = self.try_acquire() {
             return Ok(outcome);
         }
-        let _fetching = self.fetching.lock().await;
+        let _fetching = self.0.fetching.lock().await;
         if let Some(outcome) = self.try_acquire() {
             return Ok(outcome);
         }
-        self.give_back();
+        self.0.give_back();
         self.fetch().await
     }
 
     /// The same without waiting: `None` when the server must be asked.
     #[must_use]
     pub fn try_acquire(&self) -> Option<Outcome> {
-        let now = self.epoch.elapsed();
+        let hold = &*self.0;
+        let now = hold.epoch.elapsed();
         let tick = ticks(now);
         let take = |state: u64| (lives(state >> 32, tick) && state << 32 != 0).then(|| state - 1);
-        if self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok() {
+        if hold.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok() {
             return Some(Outcome::Allowed);
         }
-        let denied_until = Duration::from_micros(self.denied_until_us.load(Ordering::Acquire));
+        let denied_until = Duration::from_micros(hold.denied_until_us.load(Ordering::Acquire));
         let retry_after = denied_until.checked_sub(now).filter(|left| !left.is_zero())?;
         Some(Outcome::Denied { retry_after })
     }
 
     async fn fetch(&self) -> Result<Outcome> {
-        let mut size = self.size;
-        loop {
-            let asked = self.epoch.elapsed();
-            let options = AcquireOptions::default().cost(size)?;
-            let mut decision = self.service.acquire(&self.subject, &self.limits, &options).await?;
-            let remaining = decision.results[0].remaining;
-            match decision.outcome {
-                Outcome::Allowed => {
-                    *self.in_use() = decision.receipt.take();
-                    self.left.store(ticks(asked) << 32 | (size - 1), Ordering::Release);
-                    telemetry::leased(size);
-                    return Ok(Outcome::Allowed);
-                }
-                // Fewer are free: take those, or find out when one will be.
-                Outcome::Denied { .. } | Outcome::Never if size > 1 => {
-                    size = remaining.clamp(1, size - 1);
-                }
-                Outcome::Denied { retry_after } => {
-                    let until = asked + retry_after.min(LEASE_LIFE);
-                    let until_us = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
-                    self.denied_until_us.store(until_us, Ordering::Release);
-                    return Ok(decision.outcome);
-                }
-                Outcome::Never => return Ok(Outcome::Never),
+        let hold = &*self.0;
+        let mut asked = Instant::now();
+        let mut size = hold.size;
+        let options = AcquireOptions::default().cost(size)?;
+        // Neither denial is remembered for other callers: the hold has its own memory.
+        let mut decision = hold.service.decide(&hold.subject, &hold.limits, &options).await?;
+        // Fewer may be free: take those, or find out when one will be. Where enough are free and it was
+        // denied all the same, as by a block, fewer would be denied too.
+        let fewer = decision.results[0].remaining.max(1);
+        if !decision.is_allowed() && fewer < size {
+            let options = AcquireOptions::default().cost(fewer)?;
+            (asked, size) = (Instant::now(), fewer);
+            decision = if decision.degraded {
+                // The server was waited for already.
+                hold.service.decide_alone(&hold.subject, &hold.limits, &options)?
+            } else {
+                hold.service.decide(&hold.subject, &hold.limits, &options).await?
+            };
+        }
+        let outcome = decision.outcome;
+        match outcome {
+            Outcome::Allowed => self.hand_out(asked, size, decision),
+            Outcome::Denied { retry_after } => {
+                // From the answer on: the time that it names is never too early.
+                let until = hold.epoch.elapsed() + retry_after.min(LEASE_LIFE);
+                let until_us = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
+                hold.denied_until_us.store(until_us, Ordering::Release);
+            }
+            Outcome::Never => {}
+        }
+        Ok(outcome)
+    }
+
+    /// Begins to hand out the `size` units of `decision`, the first to who fetched them.
+    fn hand_out(&self, asked: Instant, size: u64, decision: Decision) {
+        let hold = &*self.0;
+        let (ends, runtime) = (asked + LEASE_LIFE, Handle::try_current().ok());
+        let mut in_use = hold.in_use();
+        // One task for all leases that follow each other.
+        if in_use.watch.as_ref().is_none_or(JoinHandle::is_finished) {
+            let watch = watch(Arc::downgrade(&self.0), ends);
+            in_use.watch = runtime.as_ref().map(|runtime| runtime.spawn(watch));
+        }
+        in_use.lease = Some(Lease { ends, decision, runtime });
+        let leased_at = ticks(asked.duration_since(hold.epoch));
+        hold.left.store(leased_at << 32 | (size - 1), Ordering::Release);
+        telemetry::leased(size);
+    }
+}
+
+/// Gives back what is left of a lease at its end, though nobody asks for units any more.
+async fn watch(hold: Weak<Hold>, mut ends: Instant) {
+    loop {
+        tokio::time::sleep_until(ends.into()).await;
+        let Some(hold) = hold.upgrade() else { return };
+        let mut in_use = hold.in_use();
+        match &in_use.lease {
+            // Another one by now.
+            Some(next) if next.ends != ends => ends = next.ends,
+            _ => {
+                in_use.watch = None;
+                return hold.end(&mut in_use);
             }
         }
     }
+}
 
-    /// What is left of the lease in use goes back, in the background.
+impl Hold {
+    fn in_use(&self) -> MutexGuard<'_, InUse> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn give_back(&self) {
+        self.end(&mut self.in_use());
+    }
+
+    /// What is left of the lease goes back, in the background.
+    fn end(&self, in_use: &mut InUse) {
         let unused = self.left.swap(0, Ordering::AcqRel) & u64::from(u32::MAX);
-        let Some(receipt) = self.in_use().take().filter(|_| unused > 0) else { return };
-        let service = self.service.clone();
-        if let Some(runtime) = &self.runtime {
+        let Some(lease) = in_use.lease.take().filter(|_| unused > 0) else { return };
+        let Decision { receipt, local, .. } = lease.decision;
+        if let Some(mut local) = local {
+            local.cost = unused;
+            self.service.give_back_locally(&local);
+        }
+        if let (Some(receipt), Some(runtime)) = (receipt, lease.runtime) {
+            let service = self.service.clone();
             runtime.spawn(async move {
                 // Best effort: else they come back with their window.
                 let _ = service.refund_part(receipt, unused).await;
             });
         }
     }
-
-    fn in_use(&self) -> std::sync::MutexGuard<'_, Option<Receipt>> {
-        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Drop for Leased {
+impl Drop for Hold {
     fn drop(&mut self) {
         self.give_back();
+        if let Some(watch) = self.in_use().watch.take() {
+            watch.abort();
+        }
     }
 }
 
 impl std::fmt::Debug for Leased {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Leased").field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("Leased").field("size", &self.0.size).finish_non_exhaustive()
     }
 }
 

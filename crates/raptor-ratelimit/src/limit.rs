@@ -86,7 +86,8 @@ impl Algorithm {
 /// `{10 a minute, 100 an hour}` are two counts, and a changed number applies at once to what is
 /// already counted. With a name the window and the algorithm may change too: what was counted before
 /// then counts as taken at the moment of the change (an exact log keeps its times), so nothing extra
-/// is admitted and nobody waits longer than one new window (and its sixtieth, where it is strict).
+/// is admitted and nobody waits for it longer than one new window (and its sixtieth, where it is
+/// strict; of a bucket, than it takes to fill).
 ///
 /// ```
 /// use std::time::Duration;
@@ -165,7 +166,8 @@ impl Limit {
     }
 
     /// At most `limit` units in this window of the clock and the share of the one before that is
-    /// still in sight, as though that had come evenly.
+    /// still in sight, as though that had come evenly. So the whole limit is back two windows later; what a
+    /// step of the clock or a changed policy moved, one window later.
     ///
     /// `limit` is 1 to [`MAX_COUNTER_LIMIT`], `window` as of [`strict`](Self::strict). The share falls
     /// in 10,000 steps. Its state has about 40 bytes.

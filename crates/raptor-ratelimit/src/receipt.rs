@@ -1,6 +1,7 @@
 //! What an admission can be given back by.
 
 use std::fmt;
+use std::time::Instant;
 
 use raptor_core::{Key, Result};
 use time::OffsetDateTime;
@@ -29,6 +30,16 @@ pub(crate) struct Mark {
     /// When; of a bucket, when the last unit will have come back by itself.
     pub(crate) at_us: u64,
     pub(crate) epoch: u64,
+}
+
+/// Stands for the units that a call took of shares in this process, while the server was away. For
+/// the services' own use: callers cannot refund them.
+#[derive(Debug)]
+pub(crate) struct LocalReceipt {
+    pub(crate) keys: Vec<Key>,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) cost: u64,
+    pub(crate) at: Instant,
 }
 
 impl Receipt {

@@ -47,7 +47,10 @@ enum Word {
 impl RateLimitService {
     /// Forgets what was taken of `limits`; blocks and overrides stay. Receipts from before are void.
     ///
-    /// Each limit by itself, one round trip each. Other processes may deny what they have just
+    /// The list of the user's rulings loses what is damaged in it: such a ruling stands, and is listed
+    /// again once its limit is ruled on.
+    ///
+    /// Each limit by itself, one round trip each, O(rulings of this user). Other processes may deny what they have just
     /// denied for up to a second more.
     ///
     /// # Errors
@@ -102,7 +105,11 @@ impl RateLimitService {
     /// follows where it was not set apart.
     ///
     /// `units` is in the range of the limit's algorithm, `duration` 1 µs to [`MAX_WINDOW`]. One round
-    /// trip.
+    /// trip. Where the policy later changes its algorithm, a number beyond that one's range counts as its
+    /// largest (of a bucket 94,906,265, where it cannot be counted exactly, and its burst as much as can).
+    ///
+    /// A denial that lasts beyond the end of an override names the time at which the policy itself lets it
+    /// through, and a cost that it never would is [`Never`](crate::Outcome::Never).
     ///
     /// # Errors
     /// As of [`block`](Self::block).
@@ -138,7 +145,8 @@ impl RateLimitService {
     ///
     /// # Errors
     /// As of [`acquire`](Self::acquire); a lost answer is a retryable
-    /// [`Timeout`](ErrorKind::Timeout).
+    /// [`Timeout`](ErrorKind::Timeout). [`Codec`](ErrorKind::Codec) when the list is damaged, until any limit
+    /// of this user is [`reset`](Self::reset).
     pub async fn list(
         &self,
         user: impl AsRef<[u8]>,
@@ -159,9 +167,9 @@ impl RateLimitService {
         let mut rulings = Vec::new();
         let fields: Vec<Reply> = reply.collect();
         for pair in fields.chunks_exact(2) {
-            let (name, value) = (pair[0].clone().decode::<String>()?, pair[1].clone().decode()?);
-            let ruling = parse(&name, value, now_us).ok_or_else(|| {
-                Error::codec("the list of a user's rulings is damaged; reset these limits")
+            let (name, value) = (pair[0].clone().decode()?, pair[1].clone().decode()?);
+            let ruling = parse(name, value, now_us).ok_or_else(|| {
+                Error::codec("the list of a user's rulings is damaged; reset any limit of theirs")
             })?;
             if ruling.units.is_some() || ruling.blocked_until.is_some() {
                 rulings.push(ruling);
@@ -191,8 +199,9 @@ impl RateLimitService {
         let call = call.arg(what).arg(number(options.now_us())).arg(number(units));
         let for_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let call = call.arg(for_us).arg(field(&key)?).arg(limit.memory_us());
+        let forgets = self.shared.denials.forget_after(subject.user());
         let reply = call.run::<Vec<Bytes>>().await;
-        self.shared.denials.forget(subject.user());
+        drop(forgets);
         match reply?.first().map(|status| &status[..]) {
             Some(b"ok") => Ok(()),
             Some(b"full") => Err(Error::new(
@@ -227,7 +236,8 @@ fn newer_index() -> Error {
 }
 
 /// `<endpoint>:<policy>` and `<units>;<until>;<blocked>`.
-fn parse(name: &str, value: Bytes, now_us: u64) -> Option<Ruling> {
+fn parse(name: Bytes, value: Bytes, now_us: u64) -> Option<Ruling> {
+    let name = String::from_utf8(name.into()).ok()?;
     let (endpoint, policy) = name.split_once(':')?;
     let decode = |part: &str| decode_part(part.as_bytes()).ok();
     let value = String::from_utf8(value.into()).ok()?;

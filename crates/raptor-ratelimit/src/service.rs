@@ -12,7 +12,7 @@ use crate::limit::Limit;
 use crate::options::{AcquireOptions, RateLimitOptions};
 use crate::outage::Outage;
 use crate::policies::Policies;
-use crate::receipt::{Receipt, Refund};
+use crate::receipt::{LocalReceipt, Receipt, Refund};
 use crate::script::{Answer, Decide, Mode, Request};
 use crate::shares::Shares;
 use crate::subject::Subject;
@@ -121,34 +121,68 @@ impl RateLimitService {
         limits: &[Limit],
         options: &AcquireOptions,
     ) -> Result<Decision> {
-        let asked = Instant::now();
+        let (asked, cost) = (Instant::now(), options.script_cost());
         let remembers = self.shared.options.remembers_denials() && options.now_us().is_none();
-        let cost = options.script_cost();
         if remembers && let Some(denied) = self.shared.denials.find(subject, limits, cost, asked) {
             telemetry::decided_locally("denied", denied.outcome);
             return Ok(denied);
         }
         let question = self.shared.denials.asked(subject, asked);
+        let decision = self.decide(subject, limits, options).await?;
+        if remembers && !decision.is_allowed() && !decision.degraded {
+            let answered = Instant::now();
+            self.shared.denials.remember(subject, limits, cost, question, answered, &decision);
+        }
+        Ok(decision)
+    }
+
+    /// The same with no memory of denials.
+    pub(crate) async fn decide(
+        &self,
+        subject: &Subject,
+        limits: &[Limit],
+        options: &AcquireOptions,
+    ) -> Result<Decision> {
+        let asked = Instant::now();
         let keys = self.keys_of(subject, limits)?;
         let Some(answer) = self.guarded(&keys, limits, options).await? else {
-            let decision = self.shared.shares.decide(&keys, limits, cost, Instant::now());
-            telemetry::decided_locally("degraded", decision.outcome);
-            return Ok(decision);
+            return self.decide_alone(subject, limits, options);
         };
         let mut decision = Decision::of(&answer, limits)?;
         telemetry::decided(decision.outcome, asked.elapsed());
         if decision.is_allowed() {
             let (limits, marks) = (limits.to_vec(), marks(&answer, limits));
-            let now_us = options.now_us();
+            let (cost, now_us) = (options.script_cost(), options.now_us());
             decision.receipt = Some(Receipt { keys, limits, marks, cost, now_us });
-        } else if remembers {
-            self.shared.denials.remember(subject, limits, cost, question, &decision);
         }
         Ok(decision)
     }
 
+    /// What the limits' outage policies decide without the server.
+    pub(crate) fn decide_alone(
+        &self,
+        subject: &Subject,
+        limits: &[Limit],
+        options: &AcquireOptions,
+    ) -> Result<Decision> {
+        let keys = self.keys_of(subject, limits)?;
+        let (cost, at) = (options.script_cost(), Instant::now());
+        let mut decision = self.shared.shares.decide(&keys, limits, cost, at);
+        telemetry::decided_locally("degraded", decision.outcome);
+        if decision.is_allowed() {
+            decision.local = Some(LocalReceipt { keys, limits: limits.to_vec(), cost, at });
+        }
+        Ok(decision)
+    }
+
+    /// Gives back what was taken of shares in this process, as far as it still counts.
+    pub(crate) fn give_back_locally(&self, receipt: &LocalReceipt) {
+        self.shared.shares.give_back(receipt, Instant::now());
+    }
+
     /// What [`acquire`](Self::acquire) would say now, without taking anything; there is no receipt.
-    /// Never answered from memory.
+    /// Never answered from memory. Like a denied `acquire` it writes down what a step of the clock or a changed
+    /// policy moved, so that its time holds.
     ///
     /// By the time that the answer arrives others may have taken what it saw: to decide, acquire.
     ///
@@ -212,12 +246,12 @@ impl RateLimitService {
     /// Gives back `cost` of the units that it took.
     pub(crate) async fn refund_part(&self, receipt: Receipt, cost: u64) -> Result<Refund> {
         let Receipt { keys, limits, marks, now_us, .. } = receipt;
-        let user = keys.first().and_then(|key| self.shared.client.keys().parse(key.as_bytes()));
+        let parsed = keys.first().and_then(|key| self.shared.client.keys().parse(key.as_bytes()));
+        let denials = &self.shared.denials;
+        let forgets = parsed.as_ref().map(|parsed| denials.forget_after(&parsed.tag));
         let request = Request::give_back(keys, &limits, &marks, cost, now_us);
         let replies = self.shared.deciding.submit(&self.shared.client, request).await;
-        if let Some(parsed) = user {
-            self.shared.denials.forget(&parsed.tag);
-        }
+        drop(forgets);
         let verdicts = replies?.read(&limits, now_us)?.verdicts;
         Ok(Refund { units: verdicts.iter().map(|verdict| verdict.retry_us).collect() })
     }

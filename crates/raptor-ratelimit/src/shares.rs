@@ -11,6 +11,7 @@ use crate::breaker::PAUSE;
 use crate::decision::{Decision, RateLimitResult};
 use crate::limit::Limit;
 use crate::outage::Outage;
+use crate::receipt::LocalReceipt;
 
 /// Limits that are counted; beyond that, new ones are denied until some share is free again.
 const MOST: usize = 100_000;
@@ -77,6 +78,20 @@ impl Shares {
             }
         }
         decision
+    }
+
+    /// Gives back what was taken, while all of it still counts: of a share that gave units back since,
+    /// nobody knows whose they were.
+    pub(crate) fn give_back(&self, receipt: &LocalReceipt, now: Instant) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, limit) in receipt.keys.iter().zip(&receipt.limits) {
+            let Outage::Local { nodes } = limit.outage() else { continue };
+            let Some(count) = counts.of.get_mut(key) else { continue };
+            *count = count.at(Share::of(limit, nodes.get()), now);
+            if count.since <= receipt.at {
+                count.taken = count.taken.saturating_sub(receipt.cost);
+            }
+        }
     }
 }
 
@@ -209,6 +224,24 @@ mod tests {
         let alone = |now, cost| shares.decide(&keys[..1], &limits[..1], cost, now).is_allowed();
         assert!(alone(now, 23) && !alone(now, 1), "the denied call took nothing");
         assert!(alone(now + MINUTE, 25) && !alone(now + MINUTE, 1));
+    }
+
+    #[test]
+    fn what_is_given_back_may_be_taken_again_and_comes_back_once() {
+        let (shares, now) = (Shares::default(), Instant::now());
+        let (keys, limits) = (vec![Key::raw("a")], vec![limit(Outage::local(4))]);
+        let take = |cost, at| {
+            assert!(shares.decide(&keys, &limits, cost, at).is_allowed());
+            LocalReceipt { keys: keys.clone(), limits: limits.clone(), cost, at }
+        };
+        let (first, second) = (take(20, now), take(5, now + MICRO));
+        shares.give_back(&first, now + MICRO);
+        assert_eq!(let_in(&shares, &limits[0], 30, now + MICRO), 20);
+        // What the second took is back by itself, and these are others'.
+        let later = now + MINUTE;
+        assert_eq!(let_in(&shares, &limits[0], 30, later), 25);
+        shares.give_back(&second, later);
+        assert_eq!(let_in(&shares, &limits[0], 30, later), 0);
     }
 
     #[test]

@@ -40,7 +40,8 @@ impl Caller {
         })
     }
 
-    /// Under the policies of `tier`.
+    /// Under the policies of `tier`. One that the configuration does not have counts as the default tier,
+    /// so that a tier which is sold before it is configured, or misspelt, is limited and still served.
     #[must_use]
     pub fn tier(mut self, tier: impl Into<String>) -> Self {
         self.tier = Some(tier.into());

@@ -17,11 +17,23 @@ pub(super) fn policy(limits: &[Limit], decision: &Decision) -> Option<HeaderValu
     let mut text = String::new();
     for (limit, result) in limits.iter().zip(&decision.results) {
         item(&mut text, limit);
-        let (quota, window) = (result.limit.min(MOST), seconds(limit.window()));
+        let (quota, window) = quota(limit, result);
         // Writing to a string does not fail.
-        let _ = write!(text, ";q={quota};w={window}");
+        let _ = write!(text, ";q={};w={window}", quota.min(MOST));
     }
     HeaderValue::try_from(text).ok()
+}
+
+/// How much may be taken at once, and in how many seconds all of it comes back. The draft has no burst:
+/// a quota is what is there to be taken, so what remains must not be more, and quota by window is the rate.
+fn quota(limit: &Limit, result: &RateLimitResult) -> (u64, u64) {
+    if limit.capacity() == limit.limit() {
+        return (result.limit, seconds(limit.window()));
+    }
+    let burst = limit.capacity();
+    let window_us = u128::from(burst) * limit.window().as_micros();
+    let window_s = window_us.div_ceil(1_000_000 * u128::from(result.limit.max(1)));
+    (burst, u64::try_from(window_s).unwrap_or(MOST).min(MOST))
 }
 
 /// `"60s";r=50;t=30, …`
@@ -43,12 +55,13 @@ fn resets_in(result: &RateLimitResult) -> u64 {
     seconds(result.retry_after.unwrap_or(result.reset_after)).min(MOST)
 }
 
-/// The policy's name as a string of a structured field: printable ASCII; other bytes as `%xx`.
+/// The policy's name as a string of a structured field: printable ASCII; other bytes as `%xx`, and so `%`
+/// itself, that no two names become one.
 pub(super) fn name(limit: &Limit) -> String {
     let mut name = String::new();
     for &byte in limit.policy() {
         match byte {
-            0x20..=0x7E => name.push(char::from(byte)),
+            0x20..=0x7E if byte != b'%' => name.push(char::from(byte)),
             byte => {
                 let _ = write!(name, "%{byte:02X}");
             }

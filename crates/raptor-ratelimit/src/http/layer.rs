@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::body::RateLimitBody;
 use super::caller::Caller;
-use super::rejection::{self, Speaks};
+use super::rejection::{self, Speaks, Step};
 use super::{fields, rejection::denied};
 use crate::decision::Decision;
 use crate::limit::Limit;
@@ -27,10 +27,15 @@ const STATE: HeaderName = HeaderName::from_static("ratelimit");
 ///
 /// `extract` says who makes a request: from a header, from what an outer layer found out (in the
 /// extensions), from the peer's address. `Ok(None)` leaves it unlimited, an
-/// [`InvalidInput`](raptor_core::ErrorKind::InvalidInput) error answers 400.
+/// [`InvalidInput`](raptor_core::ErrorKind::InvalidInput) error answers 400. Limits that cannot be
+/// checked, such as the same one twice, are your mistake and not the caller's: 500, gRPC's INTERNAL. A
+/// response to what was neither served nor denied has a [`Failure`](super::Failure) for your logs.
 ///
 /// Responses carry `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) as
-/// structured fields. What is denied gets 429 with `Retry-After`, in whole seconds rounded up, and a
+/// structured fields. A policy's name is escaped as in a URL: `%` and what is not printable ASCII become
+/// `%xx`. Of a bucket with a burst the quota is the burst, and the window the time in which all of it
+/// comes back: 5 in 60 s with a burst of 50 is `q=50;w=600`, the same rate, so that what remains is never
+/// more than the quota. What is denied gets 429 with `Retry-After`, in whole seconds rounded up, and a
 /// problem document that names the policies; gRPC gets RESOURCE_EXHAUSTED. When nothing can be decided
 /// and a limit [fails](crate::Outage::Fail) on an outage: 503, gRPC's UNAVAILABLE.
 ///
@@ -128,13 +133,15 @@ where
             let (parts, body) = request.into_parts();
             let speaks = speaks(&parts.headers);
             let checked = match (layer.extract)(&parts) {
-                Ok(Some(caller)) => check(&layer.service, caller).await,
+                Ok(Some(caller)) => {
+                    check(&layer.service, caller).await.map_err(|error| (error, Step::Check))
+                }
                 Ok(None) => Ok(None),
-                Err(error) => Err(error),
+                Err(error) => Err((error, Step::Extract)),
             };
             let request = Request::from_parts(parts, body);
             let (limits, decision) = match checked {
-                Err(error) => return Ok(rejection::failed(&error, speaks)),
+                Err((error, step)) => return Ok(rejection::failed(error, step, speaks)),
                 Ok(None) => return Ok(inner.call(request).await?.map(RateLimitBody::passed)),
                 Ok(Some(checked)) => checked,
             };
@@ -164,7 +171,10 @@ async fn check(
     caller: Caller,
 ) -> Result<Option<(Vec<Limit>, Decision)>> {
     let limits = caller.limits.unwrap_or_else(|| {
-        service.policies().limits(caller.tier.as_deref(), &caller.endpoint).to_vec()
+        let policies = service.policies();
+        // A tier that the configuration does not know must not set anybody free.
+        let known = |name: &&str| policies.tiers().any(|tier| tier == *name);
+        policies.limits(caller.tier.as_deref().filter(known), &caller.endpoint).to_vec()
     });
     if limits.is_empty() {
         return Ok(None);

@@ -1,5 +1,7 @@
 //! What a request gets that is not let in: a problem document (RFC 9457), or gRPC's status.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -56,18 +58,43 @@ pub(super) fn denied<B>(
     response
 }
 
-/// 400 for a request whose caller cannot be named, 503 when nothing could be decided. The error itself
-/// stays inside.
-pub(super) fn failed<B>(error: &Error, speaks: Speaks) -> Response<RateLimitBody<B>> {
-    let (status, title, code) = match error.kind() {
-        ErrorKind::InvalidInput => {
+/// Why a request was neither served nor denied: in the extensions of the response, for an outer layer
+/// that logs. The client is not told.
+#[derive(Clone, Debug)]
+pub struct Failure(Arc<Error>);
+
+impl Failure {
+    /// The error.
+    #[must_use]
+    pub fn error(&self) -> &Error {
+        &self.0
+    }
+}
+
+/// Where an error comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Extract,
+    Check,
+}
+
+/// 400 for a request whose caller cannot be named, 500 for limits that cannot be checked, an operator's
+/// mistake, 503 when nothing could be decided now. The error itself stays inside.
+pub(super) fn failed<B>(error: Error, step: Step, speaks: Speaks) -> Response<RateLimitBody<B>> {
+    let (status, title, code) = match (error.kind(), step) {
+        (ErrorKind::InvalidInput, Step::Extract) => {
             (StatusCode::BAD_REQUEST, "The caller of the request cannot be told", 3)
+        }
+        (ErrorKind::InvalidInput | ErrorKind::Config, _) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "The rate limit is configured wrongly", 13)
         }
         _ => (StatusCode::SERVICE_UNAVAILABLE, "The rate limit cannot be checked now", 14),
     };
     let status = status.as_u16();
     let problem = Problem { kind: "about:blank", title, status, violated_policies: Vec::new() };
-    respond(&problem, speaks, code)
+    let mut response = respond(&problem, speaks, code);
+    response.extensions_mut().insert(Failure(Arc::new(error)));
+    response
 }
 
 fn respond<B>(problem: &Problem, speaks: Speaks, grpc_code: u16) -> Response<RateLimitBody<B>> {

@@ -12,6 +12,9 @@ local function new_bucket(decimal)
   local floor, ceil, min, max, match = math.floor, math.ceil, math.min, math.max, string.match
   local format, sub = string.format, string.sub
   local EXACT = 9007199254740992 -- from 2^53 on numbers are not exact
+  -- The quicker one is of C's long, which has 32 bits in some servers.
+  local NUMBERS = format('%d', EXACT - 1) == '9007199254740991' and ';%d;%d$' or ';%.0f;%.0f$'
+  local ROOT = 94906265 -- its square is below
   local bucket = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local BUCKET_HEADER = '^R1G(%d+)/(%d+);(%d+);(%d+);(%d+)%$$'
 
@@ -21,12 +24,19 @@ local function new_bucket(decimal)
     return units * p.whole + floor(parts / p.parts), parts % p.parts
   end
 
+  -- An override may name more than can be told exactly. Whole windows of ROOT units always can; of a
+  -- burst as much is held as can.
   function bucket.shape(p)
     local a, b = p.window, p.limit
     while b > 0 do a, b = b, a % b end
+    if p.limit > ROOT and (p.burst or p.limit) * (p.limit / a) >= EXACT then
+      p.limit = ROOT
+      return bucket.shape(p)
+    end
     p.unit_us, p.parts = p.window / a, p.limit / a
     p.whole, p.rest = floor(p.unit_us / p.parts), p.unit_us % p.parts
-    p.capacity = p.burst or p.limit
+    p.most = min(floor((EXACT - 1) / p.parts), floor(1e15 / (p.whole + 1)))
+    p.capacity = min(p.burst or p.limit, p.most)
     p.full_us, p.full_parts = span(p.capacity, p)
     p.head = format('R1G%.0f/%s;', p.limit, p.text or '')
   end
@@ -60,14 +70,15 @@ local function new_bucket(decimal)
     s.last, s.tat, s.fraction, s.sum = p.now, p.now, 0, 0
   end
 
-  function bucket.anchor(s, sum, p)
-    local exact = min(floor((EXACT - 1) / p.parts), floor(1e15 / (p.whole + 1)))
-    s.sum, s.anchored = min(sum, max(p.capacity, exact)), true
+  function bucket.anchor(s, sum, p, at)
+    at = at or p.now
+    s.sum, s.anchored = min(sum, p.most), true
     local us, parts = span(s.sum, p)
-    s.last, s.tat, s.fraction = p.now, p.now + us, parts
+    s.last, s.tat, s.fraction = at, at + us, parts
   end
 
-  function bucket.load(s, value, p)
+  -- Under an override that ended at `till` it drained as that says, and since then as `p` does.
+  function bucket.load(s, value, p, till)
     local limit, window, last, tat, fraction = p.limit, p.window, nil, nil, nil
     if sub(value, 1, #p.head) == p.head then
       last, tat, fraction = match(value, '^(%d+);(%d+);(%d+)%$$', #p.head + 1)
@@ -80,16 +91,21 @@ local function new_bucket(decimal)
     if tat < last or tat >= EXACT or fraction >= limit then return 'corrupt' end
     local back = p.now < last
     if back then last, tat = p.now, tat - last + p.now end
-    if tat < p.now or (tat == p.now and fraction == 0) then return bucket.fresh(s, p) end -- whole again
-    if limit ~= p.limit or window ~= p.window then -- units of another length
-      local old = { limit = limit, window = window, burst = EXACT, now = p.now }
+    local changed, at = limit ~= p.limit or window ~= p.window, p.now
+    if changed and till and window == p.window then at = min(at, max(last, till)) end
+    if tat < at or (tat == at and fraction == 0) then return bucket.fresh(s, p) end -- whole again
+    if changed then -- units of another length
+      local old = { limit = limit, window = window, burst = 1, now = p.now }
       bucket.shape(old)
-      return bucket.anchor(s, units_in(tat - p.now, fraction, old), p)
+      bucket.anchor(s, units_in(tat - at, fraction, old), p, at)
+      if at == p.now then return end
+      last, tat, fraction, s.anchored = at, s.tat, s.fraction, false
+      if tat < p.now or (tat == p.now and fraction == 0) then return bucket.fresh(s, p) end
     end
     s.last = last
     local over = tat - last > p.full_us or (tat - last == p.full_us and fraction > p.full_parts)
     if over and filled(s, p) <= 0 then return bucket.fresh(s, p) end
-    s.tat, s.fraction, s.anchored = tat, fraction, back
+    s.tat, s.fraction, s.anchored = tat, fraction, back or changed
     s.sum = units_in(tat - p.now, fraction, p)
   end
 
@@ -107,7 +123,7 @@ local function new_bucket(decimal)
     local us, parts = span(cost, p)
     s.last = p.now
     s.tat, s.fraction = s.tat + us + floor((s.fraction + parts) / p.parts), (s.fraction + parts) % p.parts
-    local value = format('%s%s;%.0f;%.0f$', p.head, decimal(p.now), s.tat, s.fraction)
+    local value = p.head .. decimal(p.now) .. format(NUMBERS, s.tat, s.fraction)
     return value, bucket.reset(s, p) + 1
   end
 

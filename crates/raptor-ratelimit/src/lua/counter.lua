@@ -8,8 +8,10 @@ local function new_counter(decimal)
   local counter = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local COUNTER_HEADER = '^R1C(%d+);(%d+);(%d+);(%d+)%$$'
   local STEPS = 10000
+  local MOST = floor((EXACT - 1) / STEPS)
 
   function counter.shape(p)
+    p.limit = min(p.limit, MOST) -- an override may name more
     p.capacity, p.aligned = p.limit, p.now - p.now % p.window
     p.step = ceil(p.window / STEPS)
     p.steps = ceil(p.window / p.step)
@@ -19,11 +21,10 @@ local function new_counter(decimal)
     s.start, s.previous, s.current, s.sum = p.aligned, 0, 0, 0
   end
 
-  -- What is more than the limit fades within a window; what is not counts as it does when taken now.
+  -- As though it came just now, at the end of a window: all of it counts, and has faded a window later.
   function counter.anchor(s, sum, p)
-    local current = min(sum, p.capacity)
-    s.start, s.previous, s.current = p.now, min(sum - current, floor((EXACT - 1) / STEPS)), current
-    s.sum, s.anchored = s.previous + current, true
+    s.start, s.previous, s.current = p.now, min(sum, MOST), 0
+    s.sum, s.anchored = s.previous, true
   end
 
   -- What counts of both windows, by the steps of `p`.

@@ -1,7 +1,7 @@
 -- decide: n requests, each over its limits, by any algorithms; the last part of the script.
 -- KEYS[i]     string  one limit of one subject, in the order of the limits in ARGV
 -- ARGV[1..n]  a request: '<mode><now_us>;<cost>;<limit>;<limit>…'
---   mode    nothing: take the cost of all limits or of none | 'p': only look | 'c': charge, as much of
+--   mode    nothing: take the cost of all limits or of none | 'p': take nothing | 'c': charge, as much of
 --           the cost as fits, whatever else stands in the way | 'r': give back what a receipt is for
 --   now_us  '' for the server's TIME; a given clock is for tests and models
 --   cost    >= 1
@@ -9,7 +9,7 @@
 --           G bucket, F fixed, C counter; the last three may be left out: burst is of a bucket, mark
 --           and epoch are a receipt's
 -- returns {"ok", the server's now_us, a limit: verdict, remaining, retry_us, reset_us, ...}
---   verdict   allowed | denied | never (cost above the limit, and not by an override alone) | wrongtype | corrupt | layout;
+--   verdict   allowed | denied | never (however long it waits) | wrongtype | corrupt | layout;
 --             with ';<epoch>;<units>' behind it where a ruling stands
 --   retry_us  until the same cost fits (denied only); of 'r': the units given back
 --   reset_us  until the whole limit is back
@@ -32,7 +32,7 @@ local function shape(letter, units, window, burst, at)
   local p = {
     algorithm = algorithm, load = algorithm.load, rewrite = algorithm.rewrite, letter = letter,
     limit = units + 0, window = window + 0, text = window, burst = burst ~= '' and burst + 0, now = at,
-    capacity = 0, full_us = 0, width = 0, cur = 0, whole_in = false, mark = false, epoch = false, -- room for these
+    capacity = 0, full_us = 0, width = 0, cur = 0, whole_in = false, mark = false, epoch = false, own = false, -- room for these
   }
   algorithm.shape(p)
   return p
@@ -63,17 +63,19 @@ local function load_other(s, value, p)
   ruling = ruling or new_ruling()
   local ruled, pos = ruling.of(value)
   if ruled then
-    if ruled.till <= p.now then ruled.limit = false end
+    local over = ruled.limit and ruled.till <= p.now and ruled.till
+    if over then ruled.limit = false end
     if ruled.blocked <= p.now then ruled.blocked = 0 end
     s.ruling, value = ruled, string.sub(value, pos)
+    s.text = value
     if ruled.limit then
       local other = shape(p.letter, decimal(ruled.limit), p.text, p.burst and decimal(p.burst) or '', p.now)
-      other.mark, other.epoch = p.mark, p.epoch
+      other.mark, other.epoch, other.own = p.mark, p.epoch, p
       p = other
     end
     p.algorithm.fresh(s, p)
     if value == '' then return nil, p end
-    local bad = p.load(s, value, p)
+    local bad = p.load(s, value, p, over)
     if bad ~= 'other' then return bad, p end
   end
   local letter = match(value, '^R1(%u)')
@@ -85,6 +87,21 @@ local function load_other(s, value, p)
   if bad then return 'corrupt', p end
   if was.sum > 0 then p.algorithm.anchor(s, was.sum, p) end
   return nil, p
+end
+
+-- Until `cost` fits under the policy itself, once the override is over: from what will stand there then. nil
+-- when that turns out to be corrupt.
+local function fits_after(s, cost, p)
+  local own, till, t = p.own, s.ruling.till, {}
+  if cost > own.capacity then return math.huge end
+  local q = shape(p.letter, decimal(own.limit), p.text, own.burst and decimal(own.burst) or '', till)
+  local text = s.anchored and p.algorithm.pack(s, 0, p) or s.text
+  q.algorithm.fresh(t, q)
+  local bad = text ~= '' and q.load(t, text, q)
+  if bad == 'other' then q.algorithm.fresh(t, q) elseif bad then return nil end
+  local retry_us = 0
+  if cost > q.capacity - t.sum then retry_us = q.algorithm.retry(t, cost, q) end
+  return retry_us and till - p.now + retry_us
 end
 
 -- Reads the limit at `key` into `s`: why not, and the limit that holds where it is another.
@@ -114,7 +131,8 @@ local function write(key, s, cost, p, ttl_floor_ms)
     s.ruling = ruled
   end
   if ruled then
-    ttl_us = max(ruled.limit and ruled.till - p.now or 0, ruled.blocked - p.now)
+    -- Beyond an override what is left comes back as the policy says.
+    ttl_us = max(ruled.limit and ruled.till - p.now + p.own.full_us or 0, ruled.blocked - p.now)
     if ruled.epoch > 0 then
       left_ms = pcall('PTTL', key) -- an ACL may forbid it
       left_ms = type(left_ms) == 'number' and left_ms or 0
@@ -164,14 +182,15 @@ for arg = 1, #ARGV do
       end
     end
     local ruled = not bad and s.ruling
-    if ruled then -- a lower override denies for no longer than it stands, and a block up to its end
-      if ruled.limit and p.limit < request[i].limit then
-        local left = ruled.till - p.now
-        if verdict == 'denied' then retry_us = math.min(retry_us, left) end
-        if verdict == 'never' and cost <= request[i].capacity then verdict, retry_us = 'denied', left end
+    if ruled then
+      local blocked_us = ruled.blocked - p.now
+      local wait_us = max(blocked_us, verdict == 'denied' and retry_us or verdict == 'never' and math.huge or 0)
+      if ruled.limit and wait_us >= ruled.till - p.now then
+        local after_us = fits_after(s, cost, p)
+        if after_us then wait_us = max(blocked_us, after_us) else verdict, retry_us, bad = 'corrupt', 0, true end
       end
-      if ruled.blocked > p.now and verdict ~= 'never' then
-        verdict, retry_us = 'denied', max(retry_us, ruled.blocked - p.now)
+      if not bad and wait_us > 0 then
+        if wait_us < math.huge then verdict, retry_us = 'denied', wait_us else verdict, retry_us = 'never', 0 end
       end
     end
     if bad then sound = false end
@@ -187,6 +206,8 @@ for arg = 1, #ARGV do
       taken = false
       if mode == 'c' then
         taken = max(0, math.min(cost, p.capacity - s.sum))
+      elseif mode == 'p' and s.anchored then
+        taken = 0 -- what counts as taken now must not do so again at the next look
       elseif mode == 'r' then
         reply[at - 1] = 0
         if not s.anchored and (s.ruling and s.ruling.epoch or 0) == p.epoch then

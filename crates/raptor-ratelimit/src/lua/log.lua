@@ -5,12 +5,12 @@
 -- Units taken at t count while now < t + window.
 -- returns nothing: a part of the script that decides, see base.lua
 local function new_log(decimal)
-  local match, format, byte, sub = string.match, string.format, string.byte, string.sub
+  local min, match, format, byte, sub = math.min, string.match, string.format, string.byte, string.sub
   local EXACT, DOLLAR = 9007199254740992, 36 -- from 2^53 on numbers are not exact
   local log = { shape = false, fresh = false, anchor = false, load = false, retry = false, reset = false, pack = false, give = false } -- with room for all of them
   local LOG_HEADER = '^R1L(%d+);(%d+);(%d+);(%d+);()'
   local ENTRY = '^(%d+)%*?(%d*),()'
-  local MAX_LOG_BYTES = 40000
+  local MOST, MAX_LOG_BYTES = 1000, 40000
 
   -- Of an entry at `pos`: its delta, its units and where the next begins; nil at the end or at damage.
   local function entry_at(value, pos)
@@ -25,6 +25,7 @@ local function new_log(decimal)
   end
 
   function log.shape(p)
+    p.limit = min(p.limit, MOST) -- an override may name more
     p.capacity = p.limit
   end
 
@@ -80,30 +81,30 @@ local function new_log(decimal)
   end
 
   function log.give(s, units, mark)
-    local at, before, pos, value = s.base, s.base, s.pos, s.value
+    local value, at, pos = s.value, s.base, s.pos
     local delta, held, after = entry_at(value, pos)
-    while delta do
-      before, at = at, at + delta
-      if at > mark then return 0 end
-      if at == mark and held >= units then
-        local rest, kept = sub(value, after), held - units
-        if kept > 0 then
-          rest = entry(delta, kept) .. rest
-        else -- the next entry counts from the one before
-          local next_delta, next_held, next_after = entry_at(value, after)
-          if next_delta then
-            rest = entry(delta + next_delta, next_held) .. sub(value, next_after)
-          else
-            s.newest = before
-          end
-        end
-        s.value, s.pos, s.sum = sub(value, s.pos, pos - 1) .. rest, 1, s.sum - units
-        return units
-      end
-      pos = after
+    while delta and at + delta < mark do
+      at, pos = at + delta, after
       delta, held, after = entry_at(value, pos)
     end
-    return 0
+    if not delta or at + delta ~= mark then return 0 end
+    -- Those of one time are alike: a receipt is for so many of them, whichever entry they stand in.
+    local next_delta, next_held, next_after = entry_at(value, after)
+    while next_delta == 0 do
+      held, after = held + next_held, next_after
+      next_delta, next_held, next_after = entry_at(value, after)
+    end
+    if held < units then return 0 end
+    local rest = sub(value, after)
+    if held > units then
+      rest = entry(delta, held - units) .. rest
+    elseif next_delta then -- it counts from the one before
+      rest = entry(delta + next_delta, next_held) .. sub(value, next_after)
+    else
+      s.newest = at
+    end
+    s.value, s.pos, s.sum = sub(value, s.pos, pos - 1) .. rest, 1, s.sum - units
+    return units
   end
 
   return log

@@ -44,9 +44,32 @@ need('PEXPIRE', KEYS[2], '1')
 
 if ruled.till <= now then ruled.limit, ruled.till = false, 0 end
 if ruled.blocked <= now then ruled.blocked = 0 end
+
+-- Whether list can read a field's name and value.
+local function sound(name, text)
+  for part in string.gmatch(name, '[^:]*') do
+    local plain = string.gsub(part, '%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
+    local again = string.gsub(plain, '[^%w_.~@+=-]', function(c) return string.format('%%%02X', string.byte(c)) end)
+    if #plain > 512 or again ~= part then return false end
+  end
+  return string.match(name, '^[^:]+:[^:]+$') and string.match(text, '^[^;]+;%d+;%d+$') and ruling.of('R1W' .. text .. ';0;')
+end
+
+-- Takes what is over off the index, and what cannot be read; tells how many.
+local function sweep()
+  local all, gone = call('HGETALL', KEYS[2]), 0
+  for i = 1, #all, 2 do
+    local entry = all[i] ~= 'v' and sound(all[i], all[i + 1])
+    if all[i] ~= 'v' and not (entry and math.max(entry.till, entry.blocked) > now) then
+      gone = gone + call('HDEL', KEYS[2], all[i])
+    end
+  end
+  return gone
+end
+
 if what == 'reset' then
-  if not value then return { 'ok' } end
-  state, ruled.epoch = '', ruling.next_epoch(ruled.epoch, server_us)
+  if value then state, ruled.epoch = '', ruling.next_epoch(ruled.epoch, server_us) end
+  sweep()
 elseif what == 'block' then
   ruled.blocked = for_us > 0 and now + for_us or 0
 else
@@ -57,12 +80,7 @@ end
 -- Room in the index, where this limit needs a place in it.
 local listed = ruled.limit or ruled.blocked > 0
 if listed and not call('HGET', KEYS[2], field) and call('HLEN', KEYS[2]) > MAX_RULINGS then
-  local all, over = call('HGETALL', KEYS[2]), 0
-  for i = 1, #all, 2 do
-    local till, blocked = string.match(all[i + 1], ';(%d+);(%d+)$')
-    if till and math.max(till + 0, blocked + 0) <= now then over = over + call('HDEL', KEYS[2], all[i]) end
-  end
-  if over == 0 then return { 'full' } end
+  if sweep() == 0 then return { 'full' } end
 end
 
 local keep_ms = (state ~= '' or ruled.epoch > 0) and math.max(call('PTTL', KEYS[1]), 1) or 0

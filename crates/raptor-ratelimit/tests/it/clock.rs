@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use raptor_ratelimit::{Limit, Outcome};
+use raptor_ratelimit::{AcquireOptions, Algorithm, Limit, Outcome};
 use raptor_testkit::redis;
 
 use crate::model::{Record, width};
-use crate::rig::{MINUTE, Random, Rig, START_US, micros};
+use crate::rig::{MINUTE, Random, Rig, START_US, instant, micros, subject};
 
 const SECOND: u64 = 1_000_000;
 
@@ -90,6 +90,30 @@ async fn acceptance_6_no_backward_step_ever_admits_more_in_true_time() -> Result
             }
         }
         assert!(record.busiest(micros(MINUTE)) <= 20, "seed {seed}");
+    }
+    Ok(())
+}
+
+/// Also who only looks: `check_limit` denies until somebody charges, and nobody does who is denied.
+#[tokio::test]
+async fn a_look_after_a_step_back_names_a_time_at_which_a_look_finds_room() -> Result<()> {
+    use Algorithm::{Bucket, Counter, Fixed, Log, Strict};
+    let rig = Rig::start().await?;
+    for algorithm in [Strict, Log, Bucket, Fixed, Counter] {
+        let limits = [Limit::new(algorithm, 10, MINUTE)?];
+        let look = async |us| {
+            let options = AcquireOptions::default().now(instant(us))?;
+            rig.service.peek(&subject(), &limits, &options).await
+        };
+        assert!(rig.at(START_US, &limits, 10).await?.is_allowed());
+        let back = START_US - 3_600 * SECOND;
+        let Outcome::Denied { retry_after } = look(back).await?.outcome else {
+            panic!("{algorithm:?}: extra");
+        };
+        assert!(retry_after <= MINUTE + MINUTE / 60, "{algorithm:?}: {retry_after:?}");
+        let due = back + micros(retry_after);
+        assert!(!look(due - 1).await?.is_allowed(), "{algorithm:?}");
+        assert!(look(due).await?.is_allowed(), "{algorithm:?}");
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ async fn start(service: RateLimitService) -> Result<std::net::SocketAddr> {
 }
 
 /// A field as RFC 9651 reads it: names with their integer parameters.
-fn parse(field: &str) -> Vec<(String, HashMap<String, i64>)> {
+pub(crate) fn parse(field: &str) -> Vec<(String, HashMap<String, i64>)> {
     let list =
         Parser::new(field).parse::<List>().unwrap_or_else(|error| panic!("{field}: {error}"));
     let item = |entry: &ListEntry| {
@@ -71,7 +71,7 @@ async fn acceptance_10_the_fields_of_a_served_and_of_a_denied_request_parse() ->
         assert_eq!((answer.status, &answer.body[..]), (200, "hello"));
         let policy = parse(&answer.fields["ratelimit-policy"]);
         assert_eq!((&policy[0].0[..], policy[0].1["q"], policy[0].1["w"]), ("per-minute", 3, 60));
-        assert_eq!((&policy[1].0[..], policy[1].1["q"], policy[1].1["w"]), ("hourly", 100, 3_600));
+        assert_eq!((&policy[1].0[..], policy[1].1["q"], policy[1].1["w"]), ("hourly", 10, 360));
         let state = parse(&answer.fields["ratelimit"]);
         assert_eq!((&state[0].0[..], state[0].1["r"]), ("per-minute", left));
         assert!((1..=61).contains(&state[0].1["t"]), "{state:?}");

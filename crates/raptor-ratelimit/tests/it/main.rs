@@ -9,15 +9,19 @@ mod batch;
 mod clock;
 mod concurrency;
 mod damage;
+mod dropped;
 #[cfg(feature = "tower")]
 mod grpc;
 #[cfg(all(feature = "tower", feature = "toml"))]
 mod http;
 #[cfg(all(feature = "tower", feature = "toml"))]
+mod http_callers;
+#[cfg(all(feature = "tower", feature = "toml"))]
 #[path = "../../examples/limited_api.rs"]
 mod limited_api;
 mod lost_replies;
 mod model;
+mod overrides;
 mod permits;
 #[cfg(feature = "toml")]
 mod policies;

@@ -53,6 +53,87 @@ async fn a_refund_goes_to_the_bucket_that_was_charged() -> Result<()> {
 }
 
 #[tokio::test]
+async fn charges_of_one_microsecond_come_back_from_a_log_in_any_order() -> Result<()> {
+    let rig = Rig::start().await?;
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        for (before, after) in [(0, 0), (2, 0), (0, 2), (2, 2)] {
+            let name = format!("{order:?} {before} {after}");
+            let limits = [Limit::log(10, MINUTE)?.named(&name)?];
+            let at = START_US + SECOND;
+            if before > 0 {
+                assert!(rig.at(START_US, &limits, before).await?.is_allowed());
+            }
+            let mut receipts = Vec::new();
+            for cost in [3, 1, 2] {
+                receipts.push(rig.at(at, &limits, cost).await?.receipt.take());
+            }
+            let now = at + SECOND;
+            if after > 0 {
+                assert!(rig.at(now, &limits, after).await?.is_allowed());
+            }
+            let mut left = 10 - before - after - 6;
+            for index in order {
+                let receipt = receipts[index].take().unwrap();
+                let cost = receipt.cost();
+                let refund = rig.service.refund(later(receipt, now)).await?;
+                assert_eq!(refund.units, [cost], "{name}");
+                left += cost;
+                assert!(!rig.at(now, &limits, left + 1).await?.is_allowed(), "{name}: {left}");
+            }
+            // What was before and after leaves in its own time, and not earlier.
+            let minute = 60 * SECOND;
+            for (at, taken) in [
+                (START_US + minute - 1, before + after),
+                (START_US + minute, after),
+                (now + minute - 1, after),
+                (now + minute, 0),
+            ] {
+                let peeked = AcquireOptions::default().now(instant(at))?;
+                let peeked = rig.service.peek(&subject(), &limits, &peeked).await?;
+                assert_eq!(peeked.results[0].remaining, 10 - taken, "{name}: {}", at - START_US);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_admissions_of_a_log_refunded_at_once_leave_nothing_taken() -> Result<()> {
+    let rig = Rig::start().await?;
+    let limit = Limit::log(1_000, MINUTE)?;
+    let mut calls = Vec::new();
+    for n in 0..64 {
+        let (service, limits) = (rig.service.clone(), [limit.clone()]);
+        calls.push(tokio::spawn(async move {
+            let cost = AcquireOptions::default().cost(1 + n % 4)?;
+            service.acquire(&subject(), &limits, &cost).await
+        }));
+    }
+    let mut receipts = Vec::new();
+    for call in calls {
+        receipts.extend(call.await??.receipt.take());
+    }
+    assert_eq!(receipts.len(), 64);
+    receipts.sort_by_key(Receipt::cost);
+    let mut refunds = Vec::new();
+    for receipt in receipts {
+        let service = rig.service.clone();
+        refunds.push(tokio::spawn(async move {
+            let cost = receipt.cost();
+            service.refund(receipt).await.map(|refund| (cost, refund.units))
+        }));
+    }
+    for refund in refunds {
+        let (cost, units) = refund.await??;
+        assert_eq!(units, [cost]);
+    }
+    let options = AcquireOptions::default();
+    let left = rig.service.peek(&subject(), &[limit], &options).await?.results[0].remaining;
+    assert_eq!(left, 1_000);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_back_by_itself_is_not_given_back_again() -> Result<()> {
     let rig = Rig::start().await?;
     for algorithm in ALL {

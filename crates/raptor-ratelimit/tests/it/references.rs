@@ -198,9 +198,8 @@ impl Reference for Counter {
     fn acquire(&mut self, now: u64, policy: Policy, cost: u64) -> Answer {
         let Policy { limit, window_us, .. } = policy;
         let anchored = |sum: u64| {
-            let current = sum.min(limit);
-            let previous = (sum - current).min(((1 << 53) - 1) / 10_000);
-            Self { window_us, start: now, previous, current }
+            let previous = sum.min(((1 << 53) - 1) / 10_000);
+            Self { window_us, start: now, previous, current: 0 }
         };
         if self.window_us == 0 {
             *self = Self { window_us, start: now - now % window_us, previous: 0, current: 0 };

@@ -226,6 +226,44 @@ async fn a_damaged_ruling_is_a_typed_error_and_no_admission() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_damaged_in_the_list_is_dropped_by_any_reset_of_the_user_s() -> Result<()> {
+    let rig = Rig::start().await?;
+    let index = "raptorflow:rate~rulings:{u}";
+    let [damaged, sound, unused] =
+        ["damaged", "sound", "unused"].map(|name| Limit::strict(10, MINUTE).unwrap().named(name));
+    let (damaged, sound, unused) = (damaged?, sound?, [unused?]);
+    let now = at(START_US);
+    let far = format!("-;0;{}", "9".repeat(30));
+    for (field, value) in [
+        ("e:damaged", "theirs"),
+        ("e:damaged", "-;0"),
+        ("e:damaged", &far),
+        ("damaged", "-;0;1760000000000000"),
+        ("e:dam%61ged", "-;0;1760000000000000"),
+        ("e:d:amaged", "-;0;1760000000000000"),
+        ("e:", "-;0;1760000000000000"),
+        ("{e}:damaged%", "-;0;1760000000000000"),
+    ] {
+        rig.service.block(&subject(), &damaged, MINUTE, &now).await?;
+        rig.service.set_override(&subject(), &sound, 20, MINUTE, &now).await?;
+        rig.query::<i64>(redis::cmd("HSET").arg(index).arg(field).arg(value)).await?;
+        let error = rig.service.list("u", &now).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Codec, "{field} {value}: {error}");
+        rig.service.reset(&subject(), &unused, &now).await?;
+        let list = rig.service.list("u", &now).await?;
+        assert!(list.iter().any(|ruling| ruling.policy == b"sound"), "{field} {value}");
+        let denied = rig.at(START_US, std::slice::from_ref(&damaged), 1).await?;
+        assert!(!denied.is_allowed(), "{field} {value}: the block stands");
+        // Ruled on again it is in the list again; and so it is when it is the one that is reset.
+        rig.query::<i64>(redis::cmd("HSET").arg(index).arg("e:damaged").arg("theirs")).await?;
+        rig.service.reset(&subject(), std::slice::from_ref(&damaged), &now).await?;
+        let list = rig.service.list("u", &now).await?;
+        assert!(list.iter().any(|ruling| ruling.policy == b"damaged"), "{field} {value}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_newer_layout_of_the_index_is_refused_and_left_alone() -> Result<()> {
     let rig = Rig::start().await?;
     let limit = Limit::strict(10, MINUTE)?;

@@ -146,3 +146,23 @@ async fn a_full_window_stays_small() -> Result<()> {
     assert!(bytes <= 300, "{bytes}");
     Ok(())
 }
+
+/// Whatever the server's numbers are: other versions read the same text.
+#[tokio::test]
+async fn a_bucket_s_state_is_written_in_whole_decimals() -> Result<()> {
+    let rig = Rig::start().await?;
+    let year = Duration::from_secs(366 * 86_400);
+    for (limit, window, tat, fraction) in [
+        (7, MINUTE, START_US + 8_571_428, 4),
+        (1, year, START_US + 366 * 86_400 * SECOND, 0),
+        (90_000_007, MINUTE, START_US, 60_000_000),
+    ] {
+        let limits = [Limit::bucket(limit, window)?.named("p")?];
+        assert!(rig.at(START_US, &limits, 1).await?.is_allowed());
+        let state: String = rig.query(redis::cmd("GET").arg(key("p"))).await?;
+        let window_us = window.as_micros();
+        assert_eq!(state, format!("R1G{limit}/{window_us};{START_US};{tat};{fraction}$"));
+        rig.query::<i64>(redis::cmd("DEL").arg(key("p"))).await?;
+    }
+    Ok(())
+}
