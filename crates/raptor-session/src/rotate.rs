@@ -238,9 +238,9 @@ impl SessionService {
         // Dropped while it is under way, it may have run as well.
         let before = std::mem::replace(ran, Ran::Perhaps);
         let reply = call.run().await;
-        if let Err(error) = &reply
-            && !matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout)
-        {
+        let is_lost =
+            |error: &Error| matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout);
+        if !reply.as_ref().is_err_and(is_lost) {
             *ran = before;
         }
         match Said::read(reply?)? {
