@@ -80,7 +80,19 @@ local function new_strict(decimal)
   end
 
   function strict.reset(s, p)
-    return (s.head + 1) * p.width + p.window - p.now
+    local last = s.head
+    if s.newest == 0 and s.value then -- after a refund: the last bucket that holds something
+      local value, pos = s.value, s.pos
+      local slot = byte(value, pos)
+      while slot ~= DOLLAR do
+        local held, after = match(value, BUCKET, pos)
+        if not after then break end
+        if held ~= '0' then last = index_of(slot, s.head) end
+        pos = after
+        slot = byte(value, pos)
+      end
+    end
+    return (last + 1) * p.width + p.window - p.now
   end
 
   function strict.pack(s, cost, p)

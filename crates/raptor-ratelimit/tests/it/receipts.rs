@@ -52,6 +52,35 @@ async fn a_refund_goes_to_the_bucket_that_was_charged() -> Result<()> {
     Ok(())
 }
 
+/// What was charged last and given back is not waited for.
+#[tokio::test]
+async fn after_a_refund_the_whole_is_back_when_it_says() -> Result<()> {
+    let rig = Rig::start().await?;
+    for (algorithm, later_us) in [
+        (Algorithm::Strict, 30 * SECOND),
+        (Algorithm::Strict, SECOND / 4),
+        (Algorithm::Log, 30 * SECOND),
+        (Algorithm::Fixed, 30 * SECOND),
+    ] {
+        let limits =
+            [Limit::new(algorithm, 10, MINUTE)?.named(format!("{algorithm:?}{later_us}"))?];
+        assert!(rig.at(START_US, &limits, 5).await?.is_allowed());
+        let second = START_US + later_us;
+        let receipt = rig.at(second, &limits, 5).await?.receipt.take().unwrap();
+        let now = second + SECOND;
+        assert_eq!(rig.service.refund(later(receipt, now)).await?.units, [5]);
+        let look = async |at| {
+            let options = AcquireOptions::default().now(instant(at))?;
+            rig.service.peek(&subject(), &limits, &options).await
+        };
+        let reset_us = look(now).await?.results[0].reset_after.as_micros() as u64;
+        assert!(reset_us <= START_US + 61 * SECOND - now, "{algorithm:?}: {reset_us}");
+        assert_eq!(look(now + reset_us - 1).await?.results[0].remaining, 5, "{algorithm:?}");
+        assert_eq!(look(now + reset_us).await?.results[0].remaining, 10, "{algorithm:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn charges_of_one_microsecond_come_back_from_a_log_in_any_order() -> Result<()> {
     let rig = Rig::start().await?;
