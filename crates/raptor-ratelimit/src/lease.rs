@@ -34,8 +34,10 @@ struct Hold {
     /// Units left, in the low half, and, in the high half, the tick at which they were leased. Both at
     /// once, so that no unit outlives its lease.
     left: AtomicU64,
-    /// Denied until then, in µs since `epoch`.
+    /// Denied without asking until then, in µs since `epoch`.
     denied_until_us: AtomicU64,
+    /// When a unit will be free, by the last denial.
+    due_us: AtomicU64,
     /// Who fetches the next lease, one at a time.
     fetching: tokio::sync::Mutex<()>,
     /// The lease that `left` is of; held while either is replaced.
@@ -117,6 +119,7 @@ impl RateLimitService {
             epoch: Instant::now(),
             left: AtomicU64::new(0),
             denied_until_us: AtomicU64::new(0),
+            due_us: AtomicU64::new(0),
             fetching: tokio::sync::Mutex::new(()),
             in_use: Mutex::default(),
         })))
@@ -160,8 +163,9 @@ impl Leased {
             return Some(Outcome::Allowed);
         }
         let denied_until = Duration::from_micros(hold.denied_until_us.load(Ordering::Acquire));
-        let retry_after = denied_until.checked_sub(now).filter(|left| !left.is_zero())?;
-        Some(Outcome::Denied { retry_after })
+        let left = denied_until.checked_sub(now).filter(|left| !left.is_zero())?;
+        let due = Duration::from_micros(hold.due_us.load(Ordering::Acquire));
+        Some(Outcome::Denied { retry_after: due.saturating_sub(now).max(left) })
     }
 
     async fn fetch(&self) -> Result<Outcome> {
@@ -189,9 +193,12 @@ impl Leased {
             Outcome::Allowed => self.hand_out(asked, size, decision),
             Outcome::Denied { retry_after } => {
                 // From the answer on: the time that it names is never too early.
-                let until = hold.epoch.elapsed() + retry_after.min(LEASE_LIFE);
-                let until_us = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
-                hold.denied_until_us.store(until_us, Ordering::Release);
+                let now = hold.epoch.elapsed();
+                let micros = |after: Duration| {
+                    u64::try_from(now.saturating_add(after).as_micros()).unwrap_or(u64::MAX)
+                };
+                hold.due_us.store(micros(retry_after), Ordering::Release);
+                hold.denied_until_us.store(micros(retry_after.min(LEASE_LIFE)), Ordering::Release);
             }
             Outcome::Never => {}
         }
@@ -250,7 +257,9 @@ impl Hold {
             local.cost = unused;
             self.service.give_back_locally(&local);
         }
-        if let (Some(receipt), Some(runtime)) = (receipt, lease.runtime) {
+        // Here, if there is a runtime: the lease's own may have ended.
+        let runtime = Handle::try_current().ok().or(lease.runtime);
+        if let (Some(receipt), Some(runtime)) = (receipt, runtime) {
             let service = self.service.clone();
             runtime.spawn(async move {
                 // Best effort: else they come back with their window.

@@ -85,9 +85,10 @@ impl Shares {
     pub(crate) fn give_back(&self, receipt: &LocalReceipt, now: Instant) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, limit) in receipt.keys.iter().zip(&receipt.limits) {
-            let Outage::Local { nodes } = limit.outage() else { continue };
+            let Outage::Local { .. } = limit.outage() else { continue };
             let Some(count) = counts.of.get_mut(key) else { continue };
-            *count = count.at(Share::of(limit, nodes.get()), now);
+            // By the policy of now, which may not be the receipt's.
+            *count = count.at(count.share, now);
             if count.since <= receipt.at {
                 count.taken = count.taken.saturating_sub(receipt.cost);
             }
@@ -242,6 +243,18 @@ mod tests {
         assert_eq!(let_in(&shares, &limits[0], 30, later), 25);
         shares.give_back(&second, later);
         assert_eq!(let_in(&shares, &limits[0], 30, later), 0);
+    }
+
+    #[test]
+    fn what_is_given_back_of_an_old_policy_counts_by_the_one_of_now() {
+        let (shares, now) = (Shares::default(), Instant::now());
+        let (old, keys) = (limit(Outage::local(1)), vec![Key::raw("a")]);
+        let new = Limit::strict(1_000, MINUTE).unwrap().on_outage(Outage::local(1));
+        assert!(shares.decide(&keys, std::slice::from_ref(&old), 10, now).is_allowed());
+        let receipt = LocalReceipt { keys, limits: vec![old], cost: 10, at: now };
+        assert_eq!(let_in(&shares, &new, 2_000, now + MICRO), 990);
+        shares.give_back(&receipt, now + MICRO);
+        assert_eq!(let_in(&shares, &new, 2_000, now + MICRO), 10);
     }
 
     #[test]

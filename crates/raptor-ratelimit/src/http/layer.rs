@@ -172,7 +172,7 @@ async fn check(
 ) -> Result<Option<(Vec<Limit>, Decision)>> {
     let limits = caller.limits.unwrap_or_else(|| {
         let policies = service.policies();
-        // A tier that the configuration does not know must not set anybody free.
+        // A tier that the configuration does not know is the default one, where that is named.
         let known = |name: &&str| policies.tiers().any(|tier| tier == *name);
         policies.limits(caller.tier.as_deref().filter(known), &caller.endpoint).to_vec()
     });

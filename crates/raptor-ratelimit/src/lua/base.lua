@@ -8,7 +8,8 @@
 --   reset(s, p)              us until the whole limit is back
 --   pack(s, cost, p)         the value with `cost` taken now, and how many us it is of use
 --   give(s, units, mark, p)  takes `units` charged at `mark` back out of `s`; how many there were
--- In `s` each keeps `sum`, the units that count now; `anchored` says that they were moved to now.
+-- In `s` each keeps `sum`, the units that count now; `anchored` says that they were moved to now,
+-- and `back` that it was for a clock that went back.
 -- An algorithm is made when the first limit asks for it, and makes no use of what stands outside of
 -- its function: closures over this chunk would be paid by every call of the script.
 -- returns nothing: it is no script of its own

@@ -90,7 +90,7 @@ local function new_bucket(decimal)
     if limit < 1 or limit >= EXACT or window < 1 or window >= EXACT then return 'corrupt' end
     if tat < last or tat >= EXACT or fraction >= limit then return 'corrupt' end
     local back = p.now < last
-    if back then last, tat = p.now, tat - last + p.now end
+    if back then last, tat, s.back = p.now, tat - last + p.now, true end
     local changed, at = limit ~= p.limit or window ~= p.window, p.now
     if changed and till and window == p.window then at = min(at, max(last, till)) end
     if tat < at or (tat == at and fraction == 0) then return bucket.fresh(s, p) end -- whole again
@@ -121,9 +121,9 @@ local function new_bucket(decimal)
 
   function bucket.pack(s, cost, p)
     local us, parts = span(cost, p)
-    s.last = p.now
+    if cost > 0 then s.last = p.now end -- else what is above the capacity would begin to fill anew
     s.tat, s.fraction = s.tat + us + floor((s.fraction + parts) / p.parts), (s.fraction + parts) % p.parts
-    local value = p.head .. decimal(p.now) .. format(NUMBERS, s.tat, s.fraction)
+    local value = p.head .. decimal(s.last) .. format(NUMBERS, s.tat, s.fraction)
     return value, bucket.reset(s, p) + 1
   end
 

@@ -39,7 +39,8 @@ local function new_counter(decimal)
     window, start, previous, current = window + 0, start + 0, previous + 0, current + 0
     if window < 1 or window >= EXACT or start >= EXACT then return 'corrupt' end
     if previous * STEPS >= EXACT or current * STEPS >= EXACT then return 'corrupt' end
-    if p.now < start then return counter.anchor(s, previous + current, p) end
+    s.back = p.now < start
+    if s.back then return counter.anchor(s, previous + current, p) end
     if p.now >= start + 2 * window then return counter.fresh(s, p) end
     if p.now >= start + window then start, previous, current = start + window, current, 0 end
     if window ~= p.window then

@@ -163,10 +163,10 @@ for arg = 1, #ARGV do
   for i = 1, n do
     local s, p, verdict, retry_us = states[i], request[i], 'allowed', 0
     if not s then
-      s = { value = false, prefix = '', pos = 0, dropped = false, head = 0, older = 0, newest = 0, sum = 0, anchored = false, ruling = false }
+      s = { value = false, prefix = '', pos = 0, dropped = false, head = 0, older = 0, newest = 0, sum = 0, anchored = false, back = false, ruling = false }
       states[i] = s
     end
-    s.anchored, s.ruling = false, false
+    s.anchored, s.back, s.ruling = false, false, false
     local bad, other = read(s, KEYS[key + i - 1], p)
     p = other or p
     held[i] = p
@@ -206,8 +206,8 @@ for arg = 1, #ARGV do
       taken = false
       if mode == 'c' then
         taken = max(0, math.min(cost, p.capacity - s.sum))
-      elseif mode == 'p' and s.anchored then
-        taken = 0 -- what counts as taken now must not do so again at the next look
+      elseif mode == 'p' and s.back then
+        taken = 0 -- what counts as taken now must not do so again at the next look; but who looks changes no policy
       elseif mode == 'r' then
         reply[at - 1] = 0
         if not s.anchored and (s.ruling and s.ruling.epoch or 0) == p.epoch then

@@ -25,7 +25,8 @@ local function new_fixed(decimal)
     window, start, count = window + 0, start + 0, count + 0
     if count >= EXACT or start >= EXACT or window >= EXACT then return 'corrupt' end
     if p.now >= start + window then return fixed.fresh(s, p) end -- it is over
-    if p.now < start or window ~= p.window then return fixed.anchor(s, count, p) end
+    s.back = p.now < start
+    if s.back or window ~= p.window then return fixed.anchor(s, count, p) end
     s.start, s.sum = start, count
   end
 

@@ -44,7 +44,8 @@ local function new_log(decimal)
     if not pos then return 'other' end
     sum, base, newest = sum + 0, base + 0, newest + 0
     if byte(value, -1) ~= DOLLAR or #value > MAX_LOG_BYTES or sum >= EXACT or newest >= EXACT or base > newest then return 'corrupt' end
-    if p.now < newest then return log.anchor(s, sum, p) end -- the clock went back
+    s.back = p.now < newest
+    if s.back then return log.anchor(s, sum, p) end -- the clock went back
     if sum == 0 or p.now >= newest + p.window then return log.fresh(s, p) end -- all of it has left
     local delta, units, after = entry_at(value, pos)
     while delta and p.now >= base + delta + p.window do

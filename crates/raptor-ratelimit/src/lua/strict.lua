@@ -47,7 +47,8 @@ local function new_strict(decimal)
       if width < 1 then return 'corrupt' end
       cur = floor(p.now / width)
     end
-    if head > cur then return strict.anchor(s, older + newest, p) end -- the clock went back
+    s.back = head > cur
+    if s.back then return strict.anchor(s, older + newest, p) end -- the clock went back
     if p.now >= (head + 1) * width + window then return strict.fresh(s, p) end -- all of it has left
     local slot, dropped = byte(value, pos), false
     while slot ~= DOLLAR do

@@ -158,3 +158,27 @@ async fn what_was_taken_under_a_raised_override_stays_counted_when_it_is_over() 
     assert!(ttl > 30 * 60_000 - 10_000, "as long as the policy counts it: {ttl}");
     Ok(())
 }
+
+/// Who looks once the override is over does not begin the wait anew.
+#[tokio::test]
+async fn a_look_after_an_override_makes_nobody_wait_longer() -> Result<()> {
+    let rig = Rig::start().await?;
+    for looks in [0, 1, 5] {
+        let limits = [Limit::bucket(10, MINUTE)?.named(format!("{looks}"))?];
+        let till = START_US + 60 * SECOND;
+        let (user, now) = (subject(), at(START_US));
+        rig.service.set_override(&user, &limits[0], 1_000, MINUTE, &now).await?;
+        assert!(rig.at(till - 2_000, &limits, 1_000).await?.is_allowed());
+        let denied = rig.at(till - 1_000, &limits, 10).await?;
+        let Outcome::Denied { retry_after } = denied.outcome else { panic!("{denied:?}") };
+        let due = till - 1_000 + micros(retry_after);
+        for look in 1..=looks {
+            let now = till + (due - till) / (looks + 1) * look;
+            assert!(!rig.at(now, &limits, 1).await?.is_allowed());
+            let seen = rig.service.peek(&user, &limits, &at(now)).await?;
+            assert!(micros(seen.results[0].reset_after) <= due - now, "{looks}: {seen:?}");
+        }
+        assert!(rig.at(due, &limits, 10).await?.is_allowed(), "after {looks} looks");
+    }
+    Ok(())
+}

@@ -214,3 +214,32 @@ async fn when_two_windows_no_longer_alternate_all_is_back_within_the_one_that_st
     }
     Ok(())
 }
+
+/// A dashboard with yesterday's file looks, and changes nothing for those who count.
+#[tokio::test]
+async fn who_only_looks_by_another_policy_keeps_nobody_out() -> Result<()> {
+    let rig = Rig::start().await?;
+    let at = |second: u64| instant(START_US + second * SECOND);
+    for algorithm in
+        [Algorithm::Strict, Algorithm::Log, Algorithm::Bucket, Algorithm::Fixed, Algorithm::Counter]
+    {
+        let limits = |name: &str, window| -> Result<[Limit; 1]> {
+            Ok([Limit::new(algorithm, 10, window)?.named(format!("{algorithm:?}-{name}"))?])
+        };
+        let longer = MINUTE + Duration::from_secs(1);
+        let (here, there) = (limits("looks", MINUTE)?, limits("looks", longer)?);
+        assert!(rig.at(START_US, &here, 10).await?.is_allowed());
+        for second in (5..=115).step_by(5) {
+            let now = AcquireOptions::default().now(at(second))?;
+            rig.service.peek(&subject(), &there, &now).await?;
+        }
+        assert!(rig.at(START_US + 121 * SECOND, &here, 10).await?.is_allowed(), "{algorithm:?}");
+
+        let (here, there) = (limits("refund", MINUTE)?, limits("refund", longer)?);
+        let receipt = rig.at(START_US, &here, 10).await?.receipt.take().unwrap();
+        let now = AcquireOptions::default().now(at(5))?;
+        rig.service.peek(&subject(), &there, &now).await?;
+        assert!(!rig.service.refund(receipt.at(at(5))?).await?.is_void(), "{algorithm:?}");
+    }
+    Ok(())
+}

@@ -385,3 +385,20 @@ async fn refunds_at_random_never_let_in_more_than_the_limit() -> Result<()> {
     }
     Ok(())
 }
+
+/// A burst that was lowered leaves a bucket fuller than it holds: for so long as that takes, and no longer.
+#[tokio::test]
+async fn a_refund_makes_nobody_wait_longer() -> Result<()> {
+    let rig = Rig::start().await?;
+    let large = [Limit::bucket(10, MINUTE)?.named("b")?.burst(100)?];
+    let small = [Limit::bucket(10, MINUTE)?.named("b")?.burst(20)?];
+    assert!(rig.at(START_US, &large, 99).await?.is_allowed());
+    let receipt = rig.at(START_US, &large, 1).await?.receipt.take().unwrap();
+    let then = START_US + 10 * SECOND;
+    let denied = rig.at(then, &small, 1).await?;
+    let Outcome::Denied { retry_after } = denied.outcome else { panic!("{denied:?}") };
+    let due = then + u64::try_from(retry_after.as_micros())?;
+    rig.service.refund(later(receipt, START_US + 60 * SECOND)).await?;
+    assert!(rig.at(due, &small, 1).await?.is_allowed());
+    Ok(())
+}

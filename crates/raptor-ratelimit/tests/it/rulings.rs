@@ -240,6 +240,9 @@ async fn what_is_damaged_in_the_list_is_dropped_by_any_reset_of_the_user_s() -> 
         ("e:damaged", &far),
         ("damaged", "-;0;1760000000000000"),
         ("e:dam%61ged", "-;0;1760000000000000"),
+        ("e:dam%2Dged", "-;0;1760000000000000"),
+        ("e:dam%7Eged", "-;0;1760000000000000"),
+        ("e:dam%2fged", "-;0;1760000000000000"),
         ("e:d:amaged", "-;0;1760000000000000"),
         ("e:", "-;0;1760000000000000"),
         ("{e}:damaged%", "-;0;1760000000000000"),
@@ -291,5 +294,19 @@ async fn a_ruling_ends_with_its_time_and_leaves_no_key() -> Result<()> {
     assert!((25_000..=30_001).contains(&ttl), "{ttl}");
     rig.service.unblock(&subject(), &limit, &options).await?;
     assert!(!rig.query::<bool>(redis::cmd("EXISTS").arg(key("60ms"))).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_ruled_on_a_name_of_any_bytes_outlives_a_reset_of_another() -> Result<()> {
+    let rig = Rig::start().await?;
+    let limit = Limit::strict(10, MINUTE)?;
+    let now = at(START_US);
+    for byte in 0..=255_u8 {
+        let subject = Subject::new("u", [b'e', byte])?;
+        rig.service.block(&subject, &limit, MINUTE, &now).await?;
+    }
+    rig.service.reset(&subject(), std::slice::from_ref(&limit), &now).await?;
+    assert_eq!(rig.service.list("u", &now).await?.len(), 256);
     Ok(())
 }

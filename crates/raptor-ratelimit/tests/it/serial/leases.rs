@@ -270,3 +270,13 @@ async fn a_lease_is_not_denied_out_of_another_memory() -> Result<()> {
     assert!(hold.acquire().await?.is_allowed());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_denial_out_of_the_hold_s_memory_names_the_time_that_the_server_named() -> Result<()> {
+    let rig = Rig::start().await?;
+    let leased = rig.service.leased(&subject(), &Limit::strict(2, HOUR)?, 1)?;
+    assert_eq!(drain(&leased).await?, 2);
+    let Outcome::Denied { retry_after } = leased.try_acquire().unwrap() else { panic!("denied") };
+    assert!(retry_after > HOUR - Duration::from_secs(30), "{retry_after:?}");
+    Ok(())
+}
