@@ -181,8 +181,8 @@ impl RateLimitService {
     }
 
     /// What [`acquire`](Self::acquire) would say now, without taking anything; there is no receipt.
-    /// Never answered from memory. Like a denied `acquire` it writes down what a step of the clock or a changed
-    /// policy moved, so that its time holds.
+    /// Never answered from memory. Like a denied `acquire` it writes down what a backward step of the clock
+    /// moved, so that its time holds; what a changed policy would move it leaves to those who take.
     ///
     /// By the time that the answer arrives others may have taken what it saw: to decide, acquire.
     ///

@@ -133,12 +133,12 @@ impl SessionService {
     /// The shard changes with the user, so these are three steps. Over an anonymous session: read, create,
     /// delete. What is written to it between the first and the last is lost. If the last fails the login
     /// stands all the same, and the old session, which never knew the user, ends by its idle timeout.
-    /// Over any other: read, delete, create, so that no login leaves a user's session behind, and under a
+    /// Over any other, and over an anonymous one that is gone or was rotated: read, delete, create, so that no login leaves a user's session behind, and under a
     /// cap that rejects it makes room if it was this user's.
     ///
     /// What cannot be read (damage, a key that is missing here, a newer layout) brings nothing along and locks
     /// nobody out; it is ended like a user's, unless it is damaged or in a newer layout: then it may stay,
-    /// until its deadline.
+    /// until its deadline. An old token of it whose pointer needs a key that is missing here leaves it alive too.
     ///
     /// Cost: one round trip for each step.
     ///

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use raptor_core::{Error, ErrorKind, Reply, Result, Script};
 
 use crate::head::{NewerLayout, corrupt};
+use crate::seal::no_keyring;
 
 macro_rules! scripts {
     ($($name:ident: $called:literal, $file:literal;)*) => {$(
@@ -87,7 +88,7 @@ impl Said {
                 _ => Err(unknown_status()),
             },
             b"refused" => Err(told(rest.first().map_or(&b""[..], |message| message))),
-            b"layout" | b"corrupt" | b"split" => Err(refused(&status)),
+            b"layout" | b"corrupt" | b"split" | b"sealed" => Err(refused(&status)),
             _ => Ok(Self::Of(status, rest)),
         }
     }
@@ -101,6 +102,7 @@ pub(crate) fn refused(status: &[u8]) -> Error {
         )
         .with_source(NewerLayout),
         b"corrupt" => corrupt(),
+        b"sealed" => no_keyring(),
         b"split" => Error::new(
             ErrorKind::TryAgain,
             "the cluster is moving the user's slot, and nothing was done: repeat it a little later",

@@ -38,6 +38,11 @@ impl Seals {
         self.sealer.is_some()
     }
 
+    /// For a script, whether what is sealed can be opened here.
+    pub(crate) fn arg(&self) -> &'static str {
+        if self.is_on() { "1" } else { "0" }
+    }
+
     /// A field as it is stored.
     pub(crate) fn field(&self, id: Ulid, name: &str, plain: &[u8]) -> Result<Vec<u8>> {
         match &self.sealer {
@@ -144,7 +149,7 @@ impl Seals {
     }
 }
 
-fn no_keyring() -> Error {
+pub(crate) fn no_keyring() -> Error {
     Error::new(
         ErrorKind::Config,
         "the session is sealed, and there is no keyring: give the service the one of RAPTOR_KEYRING",

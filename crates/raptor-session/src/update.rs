@@ -175,7 +175,7 @@ impl SessionService {
     async fn take(&self, at: Address, field: &str) -> Result<Step<Option<Vec<u8>>>> {
         let session = places::session(self.client.keys(), &at)?;
         let call = self.client.script(&TAKE).key(&session).arg(self.now_arg());
-        let said = call.arg(format!("f:{field}")).run().await?;
+        let said = call.arg(format!("f:{field}")).arg(self.seals.arg()).run().await?;
         Step::of(Said::read(said)?, |status, items| match (status, &items[..]) {
             (b"ok", [head, seal, value]) => {
                 let Head { origin, .. } = Head::parse(head)?;
@@ -193,7 +193,7 @@ impl SessionService {
         changes: &Changes,
         revision: Option<u64>,
     ) -> Result<Step<Updated>> {
-        // Without a keyring nothing depends on who the session is.
+        // Without a keyring nothing depends on who the session is, if it is in the clear.
         let (mut id, mut is_sealed) = (None, false);
         if self.seals.is_on() {
             match self.peek(&at).await? {
@@ -215,6 +215,7 @@ impl SessionService {
             .arg(id.map_or_else(String::new, |id| id.to_string()))
             .arg(MAX_FIELDS)
             .arg(MAX_METADATA_BYTES)
+            .arg(if is_sealed { "1" } else { "0" })
             .arg(changes.sets().count());
         for (name, value) in changes.sets() {
             call = call.arg(format!("f:{name}"));

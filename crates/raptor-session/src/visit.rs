@@ -109,7 +109,8 @@ impl SessionService {
         let extend = async |at: Address| {
             let session = places::session(self.client.keys(), &at)?;
             let call = self.client.script(&EXTEND).idempotent().key(&session);
-            let said = call.arg(self.now_arg()).arg(by_ms as u64).run().await?;
+            let call = call.arg(self.now_arg()).arg(by_ms as u64).arg(self.seals.arg());
+            let said = call.run().await?;
             Step::of(Said::read(said)?, |_, items| {
                 let [deadline_ms, head, seal] = &items[..] else { return Err(unknown_status()) };
                 self.seals.check_origin(&at.mac, &Head::parse(head)?.origin, seal)?;

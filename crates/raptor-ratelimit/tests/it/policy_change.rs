@@ -231,14 +231,14 @@ async fn who_only_looks_by_another_policy_keeps_nobody_out() -> Result<()> {
         assert!(rig.at(START_US, &here, 10).await?.is_allowed());
         for second in (5..=115).step_by(5) {
             let now = AcquireOptions::default().now(at(second))?;
-            rig.service.peek(&subject(), &there, &now).await?;
+            let _seen = rig.service.peek(&subject(), &there, &now).await?;
         }
         assert!(rig.at(START_US + 121 * SECOND, &here, 10).await?.is_allowed(), "{algorithm:?}");
 
         let (here, there) = (limits("refund", MINUTE)?, limits("refund", longer)?);
         let receipt = rig.at(START_US, &here, 10).await?.receipt.take().unwrap();
         let now = AcquireOptions::default().now(at(5))?;
-        rig.service.peek(&subject(), &there, &now).await?;
+        let _seen = rig.service.peek(&subject(), &there, &now).await?;
         assert!(!rig.service.refund(receipt.at(at(5))?).await?.is_void(), "{algorithm:?}");
     }
     Ok(())

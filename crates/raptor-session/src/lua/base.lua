@@ -16,6 +16,16 @@ local function need(...)
   if allowed and not allowed(...) then redis.call(...) end
 end
 
+-- Whether it was written; false where the server takes no writes now. It says so of a script's first write alone, so
+-- what follows one is written too. A replica's refusal is raised: it tells the client to look for the master.
+local function wrote(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return true end
+  local why = string.match(answer.err, '^%-?(%u+)')
+  if why == 'OOM' or why == 'NOREPLICAS' or why == 'MISCONF' then return false end
+  error(answer)
+end
+
 -- Another layout than ours, or none.
 local function not_ours(version)
   return {version and tonumber(version) > tonumber(LAYOUT) and 'layout' or 'corrupt'}

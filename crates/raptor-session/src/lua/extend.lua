@@ -2,12 +2,14 @@
 -- KEYS[1] session  hash, see head.lua
 -- ARGV[1] now_ms   int, or '' for the server's clock
 -- ARGV[2] by_ms    int >= 1: the session is to live so long from now
+-- ARGV[3] keyring  '1' or '0': whether the caller can check what is sealed
 -- returns {"ok", deadline_ms, head, seal} | a status of head.lua
 
 local session = KEYS[1]
 local now = clock(ARGV[1])
 local head, status = load(session, now)
 if not head then return status end
+if head.seal and ARGV[3] == '0' then return {'sealed'} end
 local mac, index = mac_of(session), head.suffix ~= '-' and index_of(session, head.suffix)
 local agenda = head.flags == 'e' and agenda_of(session)
 local deadline = math.min(now + tonumber(ARGV[2]), head.absolute)

@@ -38,16 +38,6 @@ local function reorder(held)
   return moved
 end
 
--- Whether it was written; false where the server takes no writes. It says so of a script's first write alone, so what
--- follows one is written too.
-local function wrote(...)
-  local answer = redis.pcall(...)
-  if type(answer) ~= 'table' or not answer.err then return true end
-  local why = match(answer.err, '^%-?(%u+)')
-  if why == 'OOM' or why == 'NOREPLICAS' or why == 'MISCONF' or why == 'READONLY' then return false end
-  error(answer)
-end
-
 local function slide(key, held, now, deadline, idle, absolute, rest)
   local revision, bytes, created, flags, suffix = match(rest, '^(%d+) (%d+) (%d+) ([-e]) %w+ ([!-~]+)$')
   if not flags or max(revision, bytes, created) > MAX then return {'corrupt'} end

@@ -10,7 +10,7 @@
 --                       f:<name>  a field
 -- An old token's hash:  >         the MAC that took its place;  g  until when it may be read, ms;  i  "id suffix" of its
 --                                 session, as in the head;  s  the seal of all three
--- returns nothing by itself; the others' statuses {"none"} | {"corrupt"} | {"layout"} | {"split"}
+-- returns nothing by itself; the others' statuses {"none"} | {"corrupt"} | {"layout"} | {"split"} | {"sealed"}
 --         | {"moved", mac, readable_until_ms, now_ms, seal, "id suffix"} are from here
 
 local PRUNE = 64

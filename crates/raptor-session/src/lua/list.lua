@@ -48,6 +48,8 @@ for i = 2, #KEYS do
 end
 if #late > 0 then need('ZADD', index, 'XX', late[1], late[2]) end
 if #leave > 0 then need('ZREM', index, leave[1]) end
-if #late > 0 then redis.call('ZADD', index, 'XX', unpack(late)) end
-if #leave > 0 then reply[2] = redis.call('ZREM', index, unpack(leave)) end
+-- A list is a read: where nothing can be written it tells what it found all the same.
+if #leave > 0 and not wrote('ZREM', index, unpack(leave)) then leave = {} end
+if #late > 0 then wrote('ZADD', index, 'XX', unpack(late)) end
+reply[2] = #leave
 return reply

@@ -17,6 +17,7 @@ if ARGV[2] == 'create' then
 else
   local head, status = load(session, now)
   if not head then return status end
+  if head.seal and ARGV[6] == '' then return {'sealed'} end
   if deadline <= now then
     redis.call('UNLINK', session)
     return {'ok'}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use raptor_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
+use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -16,7 +17,7 @@ use crate::changes::Changes;
 use crate::data::SessionData;
 use crate::head::unreadable;
 use crate::metadata::Metadata;
-use crate::service::{SessionService, Step};
+use crate::service::{By, SessionService};
 use crate::token::SessionToken;
 use crate::update::Updated;
 
@@ -24,7 +25,8 @@ use crate::update::Updated;
 ///
 /// What sets or clears the cookie (a login, a beginning, a rotation, a logout) goes before the response's head:
 /// once that is sent, or given up, it is [`InvalidInput`](ErrorKind::InvalidInput), and the store is not asked.
-/// So do it in the handler, not in a body that is streamed; what reads and updates goes on working there.
+/// So do it in the handler, not in a body that is streamed; what reads and updates goes on working there. A
+/// head waits for a change that is under way, for as long as the command timeout.
 ///
 /// Its `Debug` shows no token.
 #[derive(Clone)]
@@ -36,6 +38,8 @@ struct Inner {
     service: SessionService,
     policy: CookiePolicy,
     state: Mutex<State>,
+    /// Shared by the changes that are under way; the head takes it whole.
+    before_head: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -79,7 +83,8 @@ impl SessionHandle {
         token: Option<String>,
     ) -> Self {
         let state = State { token: token.map(Zeroizing::new), ..State::default() };
-        Self { inner: Arc::new(Inner { service, policy, state: Mutex::new(state) }) }
+        let (state, before_head) = (Mutex::new(state), RwLock::default());
+        Self { inner: Arc::new(Inner { service, policy, state, before_head }) }
     }
 
     /// The service.
@@ -114,7 +119,7 @@ impl SessionHandle {
     /// # Errors
     /// As [`SessionService::promote_session`]; the cookie stays as it was, though what it names may have ended.
     pub async fn log_in(&self, user: &str, workspace: &str, metadata: &Metadata) -> Result<()> {
-        self.still_before_the_head()?;
+        let _under_way = self.before_the_head().await?;
         let service = &self.inner.service;
         let created = match self.token() {
             Some(old) => service.promote_session(&**old, user, workspace, metadata).await,
@@ -142,7 +147,7 @@ impl SessionHandle {
     /// As [`load`](Self::load) and [`SessionService::create_anonymous`]; [`TryAgain`](ErrorKind::TryAgain) also
     /// after a rotation, see above: repeat it with the new cookie. The cookie stays as it was.
     pub async fn begin(&self, metadata: &Metadata) -> Result<()> {
-        self.still_before_the_head()?;
+        let _under_way = self.before_the_head().await?;
         let is_there = match self.load().await {
             Err(error) if unreadable(&error) => false,
             loaded => loaded?.is_some(),
@@ -150,7 +155,7 @@ impl SessionHandle {
         if is_there {
             return Ok(());
         }
-        if self.was_rotated().await? {
+        if self.lives_elsewhere().await? {
             return Err(Error::new(
                 ErrorKind::TryAgain,
                 "the session was rotated by another request: repeat this one with the new cookie",
@@ -201,7 +206,7 @@ impl SessionHandle {
     /// # Errors
     /// As of that; the cookie stays as it was.
     pub async fn rotate(&self, grace: Duration) -> Result<bool> {
-        self.still_before_the_head()?;
+        let _under_way = self.before_the_head().await?;
         let service = &self.inner.service;
         let Some(token) = self.token() else { return Ok(false) };
         let next = match self.with(|state| state.next.clone()) {
@@ -212,14 +217,7 @@ impl SessionHandle {
             },
         };
         let rotation = service.rotate_session(&**token).grace(grace).to(&next).into_future();
-        // Its repeats have the command timeout each.
-        let Ok(rotated) = timeout(service.client.config().command_timeout(), rotation).await else {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                "the session was not seen to rotate in time: ask this handle once more",
-            ));
-        };
-        match rotated? {
+        match rotation.await? {
             Some(new) => self.give(&new).map(|()| true),
             None => Ok(false),
         }
@@ -231,12 +229,22 @@ impl SessionHandle {
     /// As [`SessionService::delete_session`]: the session may be alive, and the cookie is not cleared, for a
     /// user who is told so can log out again.
     pub async fn log_out(&self) -> Result<bool> {
-        self.still_before_the_head()?;
+        let _under_way = self.before_the_head().await?;
         let Some(token) = self.token() else { return Ok(false) };
         let deleted = self.inner.service.delete_session(&**token).await?;
         let cookie = self.inner.policy.clear();
         self.with(|state| state.become_of(None, cookie));
         Ok(deleted)
+    }
+
+    /// Ends when no change is under way that may still set the cookie, or its time is over.
+    pub(super) async fn settle(&self) {
+        let whole = timeout(self.inner.service.client.config().command_timeout(), async {
+            let _whole = self.inner.before_head.write().await;
+            self.with(|state| state.is_too_late = true);
+        });
+        // One that takes longer finds out when it wants to set it.
+        let _ = whole.await;
     }
 
     /// The cookie that the response is to set; nothing sets one after this.
@@ -247,21 +255,24 @@ impl SessionHandle {
         })
     }
 
-    fn still_before_the_head(&self) -> Result<()> {
+    /// Keeps the head back until a change is made; or it is gone.
+    async fn before_the_head(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        let under_way = self.inner.before_head.read().await;
         match self.with(|state| state.is_too_late) {
             true => Err(too_late()),
-            false => Ok(()),
+            false => Ok(under_way),
         }
     }
 
-    /// Whether a request that came before this one gave the session another token.
-    async fn was_rotated(&self) -> Result<bool> {
+    /// Whether another request gave the session another token under which it lives.
+    async fn lives_elsewhere(&self) -> Result<bool> {
         let (token, service) = (self.token(), &self.inner.service);
         let at = token.as_ref().and_then(|token| service.address((&***token).into()));
         let Some(at) = at else { return Ok(false) };
-        match service.peek(&at).await {
+        let peek = |at| async move { service.peek(&at).await };
+        match service.follow(at, By::Pointer, peek).await {
             Err(error) if unreadable(&error) => Ok(false),
-            found => Ok(matches!(found?, Step::Moved(_))),
+            found => Ok(found?.is_some()),
         }
     }
 

@@ -56,6 +56,7 @@ impl<S, B, R> Service<Request<B>> for SessionMiddleware<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
+    R: Send,
 {
     type Response = Response<R>;
     type Error = S::Error;
@@ -74,6 +75,7 @@ where
         let head = Head(handle);
         Box::pin(async move {
             let mut response = response.await?;
+            head.0.settle().await;
             if let Some(cookie) = head.0.end_head() {
                 let headers = response.headers_mut();
                 headers.append(SET_COOKIE, cookie);

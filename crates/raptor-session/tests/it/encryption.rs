@@ -250,3 +250,29 @@ async fn what_is_copied_under_another_prefix_is_refused() {
     let fields = other.take_flash::<String>(&token, "email").await;
     assert_eq!(fields.expect_err("a copy").kind(), ErrorKind::Codec);
 }
+
+/// While a keyring comes in, some processes have none: they change nothing that they cannot read.
+#[tokio::test]
+async fn a_process_without_the_keyring_changes_no_sealed_session() {
+    let f = Fixture::start().await;
+    let keyed = f.with(sealed(NEW).plaintext(Plaintext::Accept));
+    let token = login(&keyed, "ann").await;
+    let before = f.dump().await;
+    let changes = Changes::new().set("theme", &"dark").expect("a change");
+    let removal = Changes::new().remove("email").expect("a change");
+    for outcome in [
+        f.sessions.update_session(&token, changes).await.map(drop),
+        f.sessions.update_session(&token, removal).await.map(drop),
+        f.sessions.take_flash::<String>(&token, "email").await.map(drop),
+        f.sessions.extend_session(&token, Duration::from_secs(7_200)).await.map(drop),
+        f.sessions.rotate_session(&token).await.map(drop),
+    ] {
+        assert_eq!(outcome.expect_err("sealed").kind(), ErrorKind::Config);
+    }
+    assert_eq!(f.dump().await, before);
+    assert_eq!(email(&keyed, &token).await.as_deref(), Some("ann@example.org"));
+    assert_eq!(
+        keyed.list_sessions("ann", "acme", 10, None).await.expect("a list").sessions.len(),
+        1
+    );
+}

@@ -55,6 +55,46 @@ async fn nothing_begins_by_a_token_that_another_request_rotated() {
     }
 }
 
+/// The pointer stays for its grace; the session that it led to does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_begins_where_a_rotated_one_has_ended() {
+    let f = Fixture::start().await;
+    let old = create(&f.sessions, "ann").await;
+    let rotate = f.sessions.rotate_session(&old).grace(Duration::from_secs(3_600));
+    rotate.await.expect("an answer").expect("rotated");
+    assert_eq!(f.sessions.revoke_workspace_user("ann", "acme").await.expect("an answer"), 1);
+    let page = visitor(&f.sessions, old.expose()).await.post("/begin").await;
+    assert_eq!((page.status, page.header("set-cookie").is_some()), (200, true));
+}
+
+/// Begins in a task, and does not wait for it: the head does.
+async fn rotate_meanwhile(session: SessionHandle) {
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut rotation = std::pin::pin!(session.rotate(Duration::ZERO));
+        assert!(futures_util::poll!(&mut rotation).is_pending());
+        begun.send(()).expect("the handler waits");
+        rotation.await.expect("an answer");
+    });
+    has_begun.await.expect("begun");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_under_way_when_the_handler_answers_reaches_the_browser() {
+    let f = Fixture::start().await;
+    let layer = SessionLayer::new(f.sessions.clone())
+        .cookie(CookiePolicy::insecure("session").expect("a name"));
+    let app = Router::new().route("/rotate", post(rotate_meanwhile)).layer(layer);
+    let at = serve(app).await;
+    for _ in 0..20 {
+        let token = create(&f.sessions, "ann").await;
+        let mut browser = Browser::new(at);
+        browser.cookie = Some(format!("session={}", token.expose()));
+        let page = browser.post("/rotate").await;
+        assert_eq!((page.status, page.header("set-cookie").is_some()), (200, true));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_begins_over_a_session_that_another_process_can_read() {
     let f = Fixture::start().await;

@@ -98,3 +98,44 @@ async fn reads_answer_and_do_not_slide_and_writes_are_typed_errors() {
         }
     }
 }
+
+/// A list takes off the index what is gone: not then, and it is told all the same.
+#[tokio::test]
+async fn a_list_answers_and_leaves_the_index_alone() {
+    let f = Fixture::start().await;
+    let gone = create(&f.sessions, "ann").await;
+    create(&f.sessions, "ann").await;
+    let keys: Vec<String> = {
+        let mut keys = redis::cmd("KEYS");
+        keys.arg("*session:*");
+        f.server.query(&keys).await.expect("keys")
+    };
+    for key in keys {
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(&key);
+        let _: i64 = f.server.query(&unlink).await.expect("gone");
+        if f.sessions.get_session(&gone).await.expect("an answer").is_none() {
+            break;
+        }
+        create(&f.sessions, "ann").await;
+    }
+    f.set("min-replicas-to-write", "1").await;
+    let listed = f.sessions.list_sessions("ann", "acme", 10, None).await.expect("a list");
+    assert!(!listed.sessions.is_empty());
+    f.set("min-replicas-to-write", "0").await;
+    let again = f.sessions.list_sessions("ann", "acme", 10, None).await.expect("a list");
+    assert_eq!(again.sessions.len(), listed.sessions.len());
+}
+
+/// Else a process that only reads would stay with a master that was replaced.
+#[tokio::test]
+async fn a_replica_s_refusal_is_told_to_the_client() {
+    let f = Fixture::start().await;
+    let token = create(&f.at(0), "ann").await;
+    let mut demote = redis::cmd("REPLICAOF");
+    demote.arg("127.0.0.1").arg(1);
+    let _: String = f.server.query(&demote).await.expect("a replica");
+    assert!(f.at(0).get_session(&token).await.expect("what writes nothing is read").is_some());
+    let due = f.at(5).get_session(&token).await.expect_err("it is to slide");
+    assert_eq!(due.kind(), ErrorKind::TryAgain, "{due}");
+}
