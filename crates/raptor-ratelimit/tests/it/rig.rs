@@ -30,6 +30,12 @@ impl Rig {
         Ok(Self { backend, service: RateLimitService::new(client) })
     }
 
+    /// A service over the same server that shares nothing else with this one.
+    pub(crate) async fn another_process(&self) -> Result<RateLimitService> {
+        let client = RedisClient::connect(config(self.backend.url())?).await?;
+        Ok(RateLimitService::new(client))
+    }
+
     /// `cost` of `limits` for user `u` at endpoint `e`, at `now_us`.
     pub(crate) async fn at(&self, now_us: u64, limits: &[Limit], cost: u64) -> Result<Decision> {
         let options = AcquireOptions::default().cost(cost)?.now(instant(now_us))?;

@@ -27,6 +27,14 @@ fn is_same(one: &Record, other: &Record) -> bool {
     one.id == other.id && one.data == other.data && apart < Duration::milliseconds(1)
 }
 
+const OLD: &str = "old:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+const NEW: &str = "new:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
+
+fn store(f: &Fixture, peppers: &str) -> RaptorStore {
+    let peppers = Peppers::parse(peppers).expect("peppers");
+    RaptorStore::new(f.with(SessionOptions::new(peppers)))
+}
+
 #[tokio::test]
 async fn create_save_load_and_delete_do_what_is_expected() {
     let f = Fixture::start().await;
@@ -83,19 +91,13 @@ async fn a_save_after_the_end_brings_nothing_back() {
 #[tokio::test]
 async fn an_older_pepper_still_finds_its_records_and_too_large_ones_are_refused() {
     let f = Fixture::start().await;
-    let old = "old:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-    let new = "new:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
-    let store = |list: &str| {
-        let peppers = Peppers::parse(list).expect("peppers");
-        RaptorStore::new(f.with(SessionOptions::new(peppers)))
-    };
     let mut one = record(5);
-    store(old).create(&mut one).await.expect("created");
-    let during = store(&format!("{new},{old}"));
+    store(&f, OLD).create(&mut one).await.expect("created");
+    let during = store(&f, &format!("{NEW},{OLD}"));
     one.data.insert("more".into(), 1.into());
     during.save(&one).await.expect("saved");
     assert!(is_same(&during.load(&one.id).await.expect("an answer").expect("there"), &one));
-    assert_eq!(store(new).load(&one.id).await.expect("an answer"), None);
+    assert_eq!(store(&f, NEW).load(&one.id).await.expect("an answer"), None);
     one.data.insert("huge".into(), "x".repeat(MAX_METADATA_BYTES).into());
     let error = during.save(&one).await.expect_err("too large");
     assert!(matches!(error, Error::Encode(_)), "{error}");
@@ -116,15 +118,9 @@ async fn an_older_pepper_still_finds_its_records_and_too_large_ones_are_refused(
 #[tokio::test]
 async fn an_id_that_is_taken_under_an_older_pepper_is_taken() {
     let f = Fixture::start().await;
-    let old = "old:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-    let new = "new:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
-    let store = |list: &str| {
-        let peppers = Peppers::parse(list).expect("peppers");
-        RaptorStore::new(f.with(SessionOptions::new(peppers)))
-    };
     let mut one = record(5);
-    store(old).create(&mut one).await.expect("created");
-    let during = store(&format!("{new},{old}"));
+    store(&f, OLD).create(&mut one).await.expect("created");
+    let during = store(&f, &format!("{NEW},{OLD}"));
     let mut other = Record { id: one.id, ..record(9) };
     during.create(&mut other).await.expect("created");
     assert_ne!(other.id, one.id);

@@ -70,8 +70,7 @@ async fn another_cost_limit_or_subject_asks_and_a_refund_here_is_seen_at_once() 
 #[tokio::test]
 async fn what_another_process_resets_is_allowed_within_a_second() -> Result<()> {
     let rig = Rig::start().await?;
-    let client = RedisClient::connect(config(rig.backend.url())?).await?;
-    let other = RateLimitService::new(client);
+    let other = rig.another_process().await?;
     let limit = Limit::strict(1, Duration::from_secs(600))?;
     assert!(rig.one(&limit).await?.is_allowed());
     assert!(!rig.one(&limit).await?.is_allowed());

@@ -259,8 +259,7 @@ async fn sizes_and_windows_out_of_range_are_typed_errors() -> Result<()> {
 #[tokio::test]
 async fn a_lease_is_not_denied_out_of_another_memory() -> Result<()> {
     let rig = Rig::start().await?;
-    let client = RedisClient::connect(config(rig.backend.url())?).await?;
-    let other = RateLimitService::new(client);
+    let other = rig.another_process().await?;
     let limit = Limit::strict(1, Duration::from_secs(600))?;
     assert!(rig.one(&limit).await?.is_allowed());
     assert!(!rig.one(&limit).await?.is_allowed());
